@@ -1,0 +1,91 @@
+//! Every flag of `cargo xtask`.
+
+use camino::Utf8PathBuf;
+use clap::{Args, Parser, Subcommand};
+
+use crate::model::{
+    connector::Language,
+    metadata::{ConnectorType, SupportLevel},
+};
+
+const EXIT_CODES: &str = "Exit codes:
+  0    everything asked for was done
+  1    the work failed: a build, a spec check, a broken connector under --strict
+  2    bad input: flags, configuration, an unknown connector, unusable metadata
+  3    the machine is not ready: no engine, a missing program, a full disk
+  130  stopped by Ctrl-C";
+
+/// Build, test and publish the connectors of this repository.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXIT_CODES, disable_help_subcommand = true)]
+pub struct Xtask {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Work on the repository at DIR instead of the one around the current directory
+    #[arg(short = 'C', value_name = "DIR", global = true)]
+    pub directory: Option<Utf8PathBuf>,
+    /// Use an engine, a registry and base images of the repository's own, set up on first use
+    #[arg(long, global = true)]
+    pub sandbox: bool,
+    /// Override one setting of the configuration (`cargo xtask config` lists them); may be repeated
+    #[arg(long = "config", value_name = "KEY=VALUE", global = true)]
+    pub settings: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Work with connectors
+    #[command(subcommand, visible_alias = "c")]
+    Connector(Connector),
+    /// Print each setting with where it came from
+    Config(Json),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Connector {
+    /// List connectors
+    List(List),
+    /// Show all that is known of one connector
+    Info(Info),
+}
+
+#[derive(Debug, Args)]
+pub struct Json {
+    /// Print one JSON document to stdout
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct List {
+    /// Names, globs or paths; all connectors when none is given
+    pub names: Vec<String>,
+    /// Only connectors in this language
+    #[arg(long)]
+    pub language: Option<Language>,
+    /// Only connectors at this support level
+    #[arg(long)]
+    pub support_level: Option<SupportLevel>,
+    /// Only sources or only destinations
+    #[arg(long = "type", value_name = "TYPE")]
+    pub connector_type: Option<ConnectorType>,
+    /// Exit with 1 when a connector's metadata can't be read
+    #[arg(long)]
+    pub strict: bool,
+    #[command(flatten)]
+    pub output: Json,
+}
+
+#[derive(Debug, Args)]
+pub struct Info {
+    /// Name of the connector, or a path into its directory
+    pub name: String,
+    #[command(flatten)]
+    pub output: Json,
+}

@@ -1,0 +1,490 @@
+//! Configuration: one typed value, laid over from defaults, Cargo.toml, the environment and flags.
+
+use std::{collections::BTreeMap, fmt, num::NonZeroUsize};
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use super::{connector::Language, image::ImageRef, platform::Platform, problem::Problem};
+
+/// Every setting, in the order `cargo xtask config` prints them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// Registry and namespace that images are published to.
+    pub registry: String,
+    /// Platforms of a published image index.
+    pub platforms: Vec<Platform>,
+    /// Glob, relative to the repository root, of the directories that hold connectors.
+    pub connectors: String,
+    /// Directory with the Dockerfiles, relative to the repository root.
+    pub docker_images: String,
+    /// How many connectors are worked on at a time; 0 is one for each core.
+    pub jobs: usize,
+    /// Seconds that `spec` may take on a platform that runs natively.
+    pub spec_timeout: u64,
+    /// Seconds that `spec` may take under emulation.
+    pub spec_timeout_emulated: u64,
+    /// Where base images are read from instead: a name prefix (`docker.io/airbyte`) and the prefix that replaces
+    /// it. Tag and digest stay as metadata.yaml has them, so a mirror must hold the same images.
+    pub mirrors: BTreeMap<String, String>,
+    /// Base images replaced by another one whatever their tag and digest, by repository name.
+    /// The sandbox fills this in with the images it made; what is built on them is for trying out, not for publishing.
+    pub stand_ins: BTreeMap<String, ImageRef>,
+    /// Shared files (globs from the repository root) and the languages whose connectors a change to them touches.
+    pub fan_out: BTreeMap<String, Vec<Language>>,
+    pub scan: Scan,
+    pub tools: Tools,
+}
+
+/// When a vulnerability scan speaks up.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Scan {
+    /// Findings below this severity are not counted.
+    pub cutoff: Severity,
+    /// What findings at or above the cutoff do to a publish.
+    pub on_finding: OnFinding,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    Negligible,
+    Low,
+    Medium,
+    High,
+    Critical,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFinding {
+    Warn,
+    Block,
+}
+
+/// Versions of the programs that xtask fetches for itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Tools {
+    /// The uv used inside builds, and the least version accepted on PATH.
+    pub uv: semver::Version,
+    pub poe: semver::Version,
+    pub grype: semver::Version,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        let fan_out = [
+            (
+                "docker-images/Dockerfile.python-connector",
+                Language::Python,
+            ),
+            (
+                "docker-images/Dockerfile.manifest-only-connector",
+                Language::ManifestOnly,
+            ),
+        ];
+        Config {
+            registry: "docker.io/airbyte".to_owned(),
+            platforms: Platform::ALL.to_vec(),
+            connectors: "airbyte-integrations/connectors/*".to_owned(),
+            docker_images: "docker-images".to_owned(),
+            jobs: 0,
+            spec_timeout: 60,
+            spec_timeout_emulated: 300,
+            mirrors: BTreeMap::new(),
+            stand_ins: BTreeMap::new(),
+            fan_out: fan_out
+                .map(|(file, language)| (file.to_owned(), vec![language]))
+                .into(),
+            scan: Scan::default(),
+            tools: Tools::default(),
+        }
+    }
+}
+
+impl Default for Scan {
+    fn default() -> Scan {
+        Scan {
+            cutoff: Severity::High,
+            on_finding: OnFinding::Warn,
+        }
+    }
+}
+
+impl Default for Tools {
+    fn default() -> Tools {
+        Tools {
+            uv: semver::Version::new(0, 9, 11),
+            poe: semver::Version::new(0, 37, 0),
+            grype: semver::Version::new(0, 110, 0),
+        }
+    }
+}
+
+/// Where a value came from, later ones winning.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    Default,
+    /// `[workspace.metadata.connector]` of Cargo.toml.
+    File,
+    /// This environment variable.
+    Environment(String),
+    /// `--config KEY=VALUE` or the flag of that meaning.
+    Flag,
+    /// `--sandbox`: the engine, registry and base images of the repository's own.
+    Sandbox,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::File => f.write_str("Cargo.toml"),
+            Origin::Environment(name) => f.write_str(name),
+            Origin::Flag => f.write_str("flag"),
+            Origin::Sandbox => f.write_str("sandbox"),
+        }
+    }
+}
+
+/// One leaf of the configuration as `cargo xtask config` shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Setting {
+    /// Dotted path, such as `scan.cutoff`.
+    pub key: String,
+    pub value: Value,
+    pub origin: Origin,
+}
+
+/// The configuration in force and the origin of each of its leaves.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    pub config: Config,
+    pub settings: Vec<Setting>,
+}
+
+/// The part of a Cargo.toml that is read here.
+#[derive(Deserialize)]
+struct CargoToml {
+    workspace: Option<Workspace>,
+}
+
+#[derive(Deserialize)]
+struct Workspace {
+    metadata: Option<WorkspaceMetadata>,
+}
+
+#[derive(Deserialize)]
+struct WorkspaceMetadata {
+    connector: Option<Config>,
+}
+
+const TABLE: &str = "[workspace.metadata.connector]";
+
+impl Resolved {
+    /// Lays Cargo.toml's text, then `XTASK_*` variables, then `KEY=VALUE` flags over the defaults.
+    pub fn load(
+        cargo_toml: Option<&str>,
+        environment: impl Iterator<Item = (String, String)>,
+        flags: &[String],
+    ) -> Result<Resolved, Problem> {
+        let mut resolved = Resolved::of(&Config::default());
+        if let Some(text) = cargo_toml {
+            resolved.lay_file(text)?;
+        }
+        for (name, text) in environment {
+            resolved.lay_variable(&name, &text)?;
+        }
+        for flag in flags {
+            let (key, text) = flag
+                .split_once('=')
+                .ok_or_else(|| Problem::usage(format!("--config {flag}: expected KEY=VALUE")))?;
+            resolved.lay_text(key.trim(), text, Origin::Flag, &format!("--config {flag}"))?;
+        }
+        Ok(resolved)
+    }
+
+    fn of(config: &Config) -> Resolved {
+        let mut settings = Vec::new();
+        // A Config always is a table of plain values.
+        let table = Table::try_from(config).expect("configuration is representable as TOML");
+        flatten(&table, "", &mut settings);
+        Resolved {
+            config: config.clone(),
+            settings,
+        }
+    }
+
+    fn lay_file(&mut self, text: &str) -> Result<(), Problem> {
+        // Typed first: its errors carry the line, the column and the known keys.
+        let typed: CargoToml = toml::from_str(text).map_err(|error| {
+            Problem::usage(format!(
+                "Cargo.toml: {TABLE}: {}",
+                error.to_string().trim_end()
+            ))
+        })?;
+        if typed
+            .workspace
+            .and_then(|w| w.metadata)
+            .and_then(|m| m.connector)
+            .is_none()
+        {
+            return Ok(());
+        }
+        let table: Table =
+            toml::from_str(text).map_err(|error| Problem::usage(format!("Cargo.toml: {error}")))?;
+        let Value::Table(section) = &table["workspace"]["metadata"]["connector"] else {
+            return Ok(());
+        };
+        let mut given = Vec::new();
+        flatten(section, "", &mut given);
+        for Setting { key, value, .. } in given {
+            self.set(&key, value, Origin::File, "Cargo.toml")?;
+        }
+        Ok(())
+    }
+
+    /// Sets the key that a variable `XTASK_SCAN_CUTOFF` means; other variables are left alone.
+    fn lay_variable(&mut self, name: &str, text: &str) -> Result<(), Problem> {
+        let matches =
+            |key: &str| name == format!("XTASK_{}", key.to_uppercase().replace(['.', '-'], "_"));
+        match self
+            .settings
+            .iter()
+            .map(|s| s.key.clone())
+            .find(|key| matches(key))
+        {
+            Some(key) => self.lay_text(&key, text, Origin::Environment(name.to_owned()), name),
+            None => Ok(()),
+        }
+    }
+
+    /// Sets a key from plain text, read as the type the key has: lists and tables are separated by commas.
+    fn lay_text(
+        &mut self,
+        key: &str,
+        text: &str,
+        origin: Origin,
+        source: &str,
+    ) -> Result<(), Problem> {
+        let current = self
+            .settings
+            .iter()
+            .find(|setting| setting.key == key)
+            .map(|setting| &setting.value);
+        let items = || {
+            text.split(',')
+                .map(str::trim)
+                .filter(|item| !item.is_empty())
+        };
+        let value = match current {
+            Some(Value::Integer(_)) => {
+                let number = text.trim().parse();
+                Value::Integer(number.map_err(|_| {
+                    Problem::usage(format!("{source}: `{text}` is not a whole number"))
+                })?)
+            }
+            Some(Value::Array(_)) => {
+                Value::Array(items().map(|item| Value::String(item.to_owned())).collect())
+            }
+            Some(Value::Table(_)) => {
+                let pairs = items().map(|item| match item.split_once('=') {
+                    Some((from, to)) => Ok((from.to_owned(), Value::String(to.to_owned()))),
+                    None => Err(Problem::usage(format!(
+                        "{source}: `{item}`: expected FROM=TO"
+                    ))),
+                });
+                Value::Table(pairs.collect::<Result<_, _>>()?)
+            }
+            _ => Value::String(text.to_owned()),
+        };
+        self.set(key, value, origin, source)
+    }
+
+    /// Sets one leaf and checks the whole.
+    pub fn set(
+        &mut self,
+        key: &str,
+        value: Value,
+        origin: Origin,
+        source: &str,
+    ) -> Result<(), Problem> {
+        let Some(setting) = self.settings.iter_mut().find(|setting| setting.key == key) else {
+            let known = self
+                .settings
+                .iter()
+                .map(|setting| setting.key.as_str())
+                .collect::<Vec<_>>()
+                .join(", ");
+            return Err(Problem::usage(format!("{source}: unknown key `{key}`"))
+                .help(format!("known keys: {known}")));
+        };
+        setting.value = value;
+        setting.origin = origin;
+        let mut table = Table::new();
+        for Setting { key, value, .. } in &self.settings {
+            match key.split_once('.') {
+                Some((group, leaf)) => {
+                    let group = table
+                        .entry(group)
+                        .or_insert_with(|| Value::Table(Table::new()));
+                    if let Value::Table(group) = group {
+                        group.insert(leaf.to_owned(), value.clone());
+                    }
+                }
+                None => {
+                    table.insert(key.clone(), value.clone());
+                }
+            }
+        }
+        self.config = Config::deserialize(Value::Table(table)).map_err(|error| {
+            Problem::usage(format!("{source}: {key}: {}", error.to_string().trim_end()))
+        })?;
+        Ok(())
+    }
+}
+
+impl Config {
+    /// How many connectors to work on at a time.
+    pub fn parallelism(&self) -> NonZeroUsize {
+        NonZeroUsize::new(self.jobs)
+            .or_else(|| std::thread::available_parallelism().ok())
+            .unwrap_or(NonZeroUsize::MIN)
+    }
+}
+
+/// Groups of settings are one level deep; tables whose keys are the user's own are leaves.
+fn flatten(table: &Table, prefix: &str, into: &mut Vec<Setting>) {
+    for (key, value) in table {
+        let path = format!("{prefix}{key}");
+        match value {
+            Value::Table(group)
+                if matches!(key.as_str(), "scan" | "tools") && prefix.is_empty() =>
+            {
+                flatten(group, &format!("{path}."), into);
+            }
+            _ => into.push(Setting {
+                key: path,
+                value: value.clone(),
+                origin: Origin::Default,
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str, variables: &[(&str, &str)], flags: &[&str]) -> Result<Resolved, Problem> {
+        let variables = variables
+            .iter()
+            .map(|(name, text)| (name.to_string(), text.to_string()));
+        let flags: Vec<String> = flags.iter().map(|flag| flag.to_string()).collect();
+        Resolved::load(Some(file), variables, &flags)
+    }
+
+    fn origin(resolved: &Resolved, key: &str) -> String {
+        resolved
+            .settings
+            .iter()
+            .find(|setting| setting.key == key)
+            .unwrap()
+            .origin
+            .to_string()
+    }
+
+    #[test]
+    fn flags_override_environment_overrides_file_overrides_defaults() {
+        let file = "[workspace.metadata.connector]\njobs = 2\nregistry = 'ghcr.io/file'\n[workspace.metadata.connector.scan]\ncutoff = 'low'\n";
+        let resolved = load(
+            file,
+            &[
+                ("XTASK_JOBS", "3"),
+                ("XTASK_PLATFORMS", "linux/arm64"),
+                ("XTASK_TOOLS_UV", "1.2.3"),
+                ("HOME", "x"),
+            ],
+            &["jobs=4", "mirrors=docker.io/airbyte=mirror.example/airbyte"],
+        )
+        .unwrap();
+        assert_eq!(resolved.config.jobs, 4);
+        assert_eq!(resolved.config.platforms, [Platform::LinuxArm64]);
+        assert_eq!(resolved.config.tools.uv, semver::Version::new(1, 2, 3));
+        assert_eq!(
+            resolved.config.mirrors["docker.io/airbyte"],
+            "mirror.example/airbyte"
+        );
+        for (key, expected) in [
+            ("jobs", "flag"),
+            ("registry", "Cargo.toml"),
+            ("scan.cutoff", "Cargo.toml"),
+            ("scan.on-finding", "default"),
+            ("platforms", "XTASK_PLATFORMS"),
+            ("docker-images", "default"),
+        ] {
+            assert_eq!(origin(&resolved, key), expected, "{key}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_key_and_where_it_stands() {
+        for (file, variables, flags, expected) in [
+            (
+                "[workspace.metadata.connector]\nregsitry = 'x'\n",
+                &[][..],
+                &[][..],
+                "unknown field `regsitry`",
+            ),
+            (
+                "[workspace.metadata.connector]\nplatforms = ['linux/s390x']\n",
+                &[],
+                &[],
+                "unsupported platform `linux/s390x`",
+            ),
+            (
+                "[workspace.metadata.connector.scan]\ncutof = 'x'\n",
+                &[],
+                &[],
+                "unknown field `cutof`",
+            ),
+            (
+                "",
+                &[("XTASK_JOBS", "many")],
+                &[],
+                "XTASK_JOBS: `many` is not a whole number",
+            ),
+            (
+                "",
+                &[("XTASK_SCAN_CUTOFF", "grave")],
+                &[],
+                "XTASK_SCAN_CUTOFF: scan.cutoff: unknown variant `grave`",
+            ),
+            ("", &[], &["job=3"], "unknown key `job`"),
+            ("", &[], &["jobs"], "expected KEY=VALUE"),
+        ] {
+            let problem = load(file, variables, flags).unwrap_err();
+            assert!(
+                problem.message.contains(expected),
+                "{expected}: {}",
+                problem.message
+            );
+        }
+    }
+
+    #[test]
+    fn a_cargo_toml_without_the_section_gives_defaults() {
+        let resolved = load("[workspace]\nmembers = []\n", &[], &[]).unwrap();
+        assert_eq!(resolved.config.registry, "docker.io/airbyte");
+        assert!(
+            resolved
+                .settings
+                .iter()
+                .all(|setting| setting.origin == Origin::Default)
+        );
+    }
+}

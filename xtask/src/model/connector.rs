@@ -1,0 +1,326 @@
+//! What a connector is: its name, its language and what its directory and metadata say.
+
+use std::{fmt, str::FromStr};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use super::metadata::Metadata;
+
+/// The name of a connector's directory: lower-case words joined by `-`, such as `source-faker`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct ConnectorName(String);
+
+impl ConnectorName {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name as a Python package: `source_faker`.
+    pub fn snake(&self) -> String {
+        self.0.replace('-', "_")
+    }
+}
+
+impl FromStr for ConnectorName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ConnectorName, String> {
+        let word = |w: &str| {
+            !w.is_empty()
+                && w.bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        };
+        if text.len() <= 128 && text.split('-').all(word) {
+            Ok(ConnectorName(text.to_owned()))
+        } else {
+            Err(format!(
+                "`{text}` is not a connector name (lower-case words joined by -, such as source-faker)"
+            ))
+        }
+    }
+}
+
+impl fmt::Display for ConnectorName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl From<ConnectorName> for String {
+    fn from(name: ConnectorName) -> String {
+        name.0
+    }
+}
+
+impl TryFrom<String> for ConnectorName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<ConnectorName, String> {
+        text.parse()
+    }
+}
+
+/// What a connector is written in, which decides how its image is made.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ValueEnum,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Language {
+    Python,
+    ManifestOnly,
+    Java,
+}
+
+impl Language {
+    /// The language that a directory's files tell, else the one its `language:` tag names
+    /// (ten archived Python connectors of Airbyte's have no build files left).
+    pub fn infer(files: BuildFiles, tags: &[String]) -> Option<Language> {
+        if files.manifest {
+            return Some(Language::ManifestOnly);
+        }
+        if files.python {
+            return Some(Language::Python);
+        }
+        if files.java {
+            return Some(Language::Java);
+        }
+        tags.iter()
+            .find_map(|tag| match tag.strip_prefix("language:")? {
+                "manifest-only" => Some(Language::ManifestOnly),
+                "python" | "low-code" => Some(Language::Python),
+                "java" => Some(Language::Java),
+                _ => None,
+            })
+    }
+}
+
+impl fmt::Display for Language {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Language::Python => "python",
+            Language::ManifestOnly => "manifest-only",
+            Language::Java => "java",
+        })
+    }
+}
+
+/// Which files that tell a language a connector's directory holds.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BuildFiles {
+    /// `manifest.yaml` at the root.
+    pub manifest: bool,
+    /// `pyproject.toml` or `setup.py`.
+    pub python: bool,
+    /// `build.gradle`, `build.gradle.kts`, `src/main/java` or `src/main/kotlin`.
+    pub java: bool,
+}
+
+/// Where a Python connector's dependencies are written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum DependencySource {
+    #[serde(rename = "uv.lock")]
+    UvLock,
+    #[serde(rename = "poetry.lock")]
+    PoetryLock,
+    /// No lock file: whatever the index has on the day, so a build can't be repeated.
+    #[serde(rename = "none")]
+    Unlocked,
+}
+
+impl fmt::Display for DependencySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            DependencySource::UvLock => "uv.lock",
+            DependencySource::PoetryLock => "poetry.lock",
+            DependencySource::Unlocked => "none",
+        })
+    }
+}
+
+/// A connector whose metadata could be read.
+#[derive(Debug, Clone)]
+pub struct Connector {
+    pub name: ConnectorName,
+    /// Relative to the repository root.
+    pub directory: Utf8PathBuf,
+    /// None when neither files nor tags tell it.
+    pub language: Option<Language>,
+    pub metadata: Metadata,
+}
+
+/// A directory with a metadata.yaml that can't be used, and why.
+#[derive(Debug, Clone)]
+pub struct BrokenConnector {
+    pub name: String,
+    /// Relative to the repository root.
+    pub directory: Utf8PathBuf,
+    /// Every reason, each with its place.
+    pub reasons: Vec<String>,
+}
+
+/// What the user typed for a connector: a name, a glob over names, or a path into its directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selector {
+    Name(String),
+    Glob(glob::Pattern),
+}
+
+impl Selector {
+    /// Reads what was typed. A path (`.`, `airbyte-integrations/connectors/x/`) names the connector whose
+    /// directory holds it: `inside` answers that for a path, None where it lies in no connector.
+    pub fn parse(
+        text: &str,
+        inside: impl Fn(&Utf8Path) -> Option<String>,
+    ) -> Result<Selector, String> {
+        if text.contains(['*', '?', '[']) {
+            return glob::Pattern::new(text)
+                .map(Selector::Glob)
+                .map_err(|error| format!("`{text}` is not a valid glob: {error}"));
+        }
+        if text.contains('/') || text == "." || text == ".." {
+            return inside(Utf8Path::new(text))
+                .map(Selector::Name)
+                .ok_or_else(|| format!("`{text}` does not lie in a connector's directory"));
+        }
+        Ok(Selector::Name(text.to_owned()))
+    }
+
+    pub fn matches(&self, name: &str) -> bool {
+        match self {
+            Selector::Name(wanted) => wanted == name,
+            Selector::Glob(pattern) => pattern.matches(name),
+        }
+    }
+}
+
+/// The names most like `wanted`, best first, at most three; none when nothing is near.
+pub fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut scored: Vec<(f64, &str)> = names
+        .map(|name| {
+            let bonus = if name.contains(wanted) { 0.5 } else { 0.0 };
+            (
+                strsim::jaro_winkler(wanted, name)
+                    .max(strsim::normalized_damerau_levenshtein(wanted, name))
+                    + bonus,
+                name,
+            )
+        })
+        .filter(|(score, _)| *score >= 0.8)
+        .collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    scored.into_iter().take(3).map(|(_, name)| name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_what_a_directory_and_a_shell_can_hold() {
+        for good in [
+            "source-faker",
+            "destination-s3",
+            "source-google-analytics-v4-service-account-only",
+        ] {
+            assert!(good.parse::<ConnectorName>().is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "Source-Faker",
+            "source faker",
+            "source-",
+            "-source",
+            "a--b",
+            "$(id)",
+            "a/b",
+            "quellé",
+        ] {
+            assert!(bad.parse::<ConnectorName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn files_tell_the_language_before_tags() {
+        let none = BuildFiles::default();
+        let tag = |language: &str| vec!["cdk:python".to_owned(), format!("language:{language}")];
+        for (files, tags, expected) in [
+            (
+                BuildFiles {
+                    manifest: true,
+                    python: true,
+                    ..none
+                },
+                tag("python"),
+                Some(Language::ManifestOnly),
+            ),
+            (
+                BuildFiles {
+                    python: true,
+                    ..none
+                },
+                tag("java"),
+                Some(Language::Python),
+            ),
+            (
+                BuildFiles { java: true, ..none },
+                vec![],
+                Some(Language::Java),
+            ),
+            (none, tag("low-code"), Some(Language::Python)),
+            (none, tag("unknown"), None),
+            (none, vec![], None),
+        ] {
+            assert_eq!(
+                Language::infer(files, &tags),
+                expected,
+                "{files:?} {tags:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn selectors_are_names_globs_or_paths() {
+        let inside = |path: &Utf8Path| {
+            path.as_str()
+                .contains("connectors/x")
+                .then(|| "x".to_owned())
+        };
+        let name = |text: &str| Selector::parse(text, inside);
+        assert_eq!(
+            name("source-faker"),
+            Ok(Selector::Name("source-faker".into()))
+        );
+        assert_eq!(
+            name("airbyte-integrations/connectors/x/"),
+            Ok(Selector::Name("x".into()))
+        );
+        assert!(name("elsewhere/x").is_err());
+        assert!(name("source-[").is_err());
+        assert!(name("source-*").unwrap().matches("source-faker"));
+    }
+
+    #[test]
+    fn a_typing_error_finds_its_connector() {
+        let names = [
+            "source-faker",
+            "source-postgres",
+            "destination-postgres",
+            "source-pokeapi",
+        ];
+        for (wanted, first) in [
+            ("source-fakr", Some("source-faker")),
+            ("faker", Some("source-faker")),
+            ("zzz", None),
+            ("pokeapi", Some("source-pokeapi")),
+        ] {
+            assert_eq!(
+                nearest(wanted, names.into_iter()).first().copied(),
+                first,
+                "{wanted}"
+            );
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! An error that knows what to do next and how the process ends because of it.
+
+use std::fmt;
+
+/// How the process ends. The table is printed by `cargo xtask --help`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    /// Everything asked for was done.
+    Success,
+    /// The work itself failed: a build, a spec check, a broken connector under `--strict`.
+    Failure,
+    /// What was asked for makes no sense: flags, configuration, an unknown connector, bad metadata.
+    Usage,
+    /// The machine is not ready: no engine, a missing program, a full disk.
+    Environment,
+    /// Stopped by Ctrl-C (128 + SIGINT).
+    Interrupted,
+}
+
+impl Exit {
+    /// The status the operating system sees.
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Success => 0,
+            Exit::Failure => 1,
+            Exit::Usage => 2,
+            Exit::Environment => 3,
+            Exit::Interrupted => 130,
+        }
+    }
+}
+
+/// An error message (lower case, no full stop), the exit it leads to and, when there is one, the next step.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    pub exit: Exit,
+    pub message: String,
+    pub help: Option<String>,
+}
+
+impl Problem {
+    pub fn new(exit: Exit, message: impl Into<String>) -> Problem {
+        Problem {
+            exit,
+            message: message.into(),
+            help: None,
+        }
+    }
+
+    /// Bad input: exit 2.
+    pub fn usage(message: impl Into<String>) -> Problem {
+        Problem::new(Exit::Usage, message)
+    }
+
+    /// Failed work: exit 1.
+    pub fn failure(message: impl Into<String>) -> Problem {
+        Problem::new(Exit::Failure, message)
+    }
+
+    /// A machine that is not ready: exit 3.
+    pub fn environment(message: impl Into<String>) -> Problem {
+        Problem::new(Exit::Environment, message)
+    }
+
+    /// The same problem with the next step to take.
+    pub fn help(mut self, help: impl Into<String>) -> Problem {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Problem {}

@@ -1,0 +1,301 @@
+//! Finds the repository and loads its connectors.
+
+use std::thread;
+
+use anyhow::{Context, Result};
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::model::{
+    config::{Config, Resolved},
+    connector::{
+        BrokenConnector, BuildFiles, Connector, ConnectorName, DependencySource, Language,
+        Selector, nearest,
+    },
+    metadata::Metadata,
+    problem::Problem,
+};
+
+/// A repository of connectors.
+#[derive(Debug, Clone)]
+pub struct Repo {
+    /// Absolute path of its top.
+    pub root: Utf8PathBuf,
+}
+
+/// What a repository's connectors directory holds, sorted by name.
+#[derive(Debug, Default)]
+pub struct Fleet {
+    pub connectors: Vec<Connector>,
+    pub broken: Vec<BrokenConnector>,
+}
+
+const CONNECTORS: &str = "airbyte-integrations/connectors";
+
+impl Repo {
+    /// The repository at `directory`, or the one that the current directory lies in.
+    pub fn find(directory: Option<&Utf8Path>) -> Result<Repo> {
+        let here = std::env::current_dir().context("find the current directory")?;
+        let here =
+            Utf8PathBuf::try_from(here).context("the current directory's name is not UTF-8")?;
+        if let Some(directory) = directory {
+            let root = here.join(directory).canonicalize_utf8();
+            let root = root.map_err(|error| Problem::usage(format!("-C {directory}: {error}")))?;
+            return Ok(Repo { root });
+        }
+        let is_root = |dir: &&Utf8Path| {
+            dir.join(CONNECTORS).is_dir()
+                || std::fs::read_to_string(dir.join("Cargo.toml"))
+                    .is_ok_and(|text| text.contains("[workspace.metadata.connector"))
+        };
+        let root = here.ancestors().find(is_root).ok_or_else(|| {
+            Problem::usage(format!("no repository of connectors at or above {here}")).help(format!(
+                "run this inside a repository with {CONNECTORS}, or name one with -C DIR"
+            ))
+        })?;
+        Ok(Repo {
+            root: root.to_owned(),
+        })
+    }
+
+    /// The configuration in force here.
+    pub fn configuration(&self, flags: &[String]) -> Result<Resolved> {
+        let path = self.root.join("Cargo.toml");
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => Some(text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error).with_context(|| format!("read {path}")),
+        };
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
+        Ok(Resolved::load(text.as_deref(), variables, flags)?)
+    }
+
+    /// Where xtask keeps what it makes and can make again.
+    pub fn target(&self) -> Utf8PathBuf {
+        self.root.join("target/xtask")
+    }
+
+    /// Every connector, read in parallel. A directory without metadata.yaml is none.
+    pub fn load(&self, config: &Config) -> Result<Fleet> {
+        let directories = self.directories(config)?;
+        let workers = thread::available_parallelism().map_or(1, |cores| cores.get());
+        let share = directories.len().div_ceil(workers).max(1);
+        let mut fleet = Fleet::default();
+        thread::scope(|scope| {
+            let workers: Vec<_> = directories
+                .chunks(share)
+                .map(|chunk| {
+                    scope.spawn(move || {
+                        chunk
+                            .iter()
+                            .filter_map(|dir| self.read(dir))
+                            .collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            for worker in workers {
+                for read in worker
+                    .join()
+                    .map_err(|_| anyhow::anyhow!("reading connectors panicked"))?
+                {
+                    match read {
+                        Ok(connector) => fleet.connectors.push(connector),
+                        Err(broken) => fleet.broken.push(broken),
+                    }
+                }
+            }
+            Ok(fleet)
+        })
+    }
+
+    /// Directories that the configured glob names, relative to the root, sorted.
+    fn directories(&self, config: &Config) -> Result<Vec<Utf8PathBuf>> {
+        let pattern = format!(
+            "{}/{}",
+            glob::Pattern::escape(self.root.as_str()),
+            config.connectors
+        );
+        let paths = glob::glob(&pattern).map_err(|error| {
+            Problem::usage(format!(
+                "connectors: `{}` is not a valid glob: {error}",
+                config.connectors
+            ))
+        })?;
+        let mut directories = Vec::new();
+        for path in paths {
+            let path = path.with_context(|| format!("read {}", config.connectors))?;
+            // A name that is not UTF-8 can't be a connector's.
+            if let Ok(path) = Utf8PathBuf::try_from(path)
+                && let Ok(relative) = path.strip_prefix(&self.root)
+            {
+                directories.push(relative.to_owned());
+            }
+        }
+        Ok(directories)
+    }
+
+    fn read(&self, directory: &Utf8Path) -> Option<Result<Connector, BrokenConnector>> {
+        let name = directory.file_name()?;
+        let text = match std::fs::read_to_string(self.root.join(directory).join("metadata.yaml")) {
+            Ok(text) => Ok(text),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return None;
+            }
+            Err(error) => Err(vec![error.to_string()]),
+        };
+        let connector = text.and_then(|text| {
+            let metadata = Metadata::parse(&text)?;
+            let name: ConnectorName = name.parse().map_err(|error| vec![error])?;
+            let language = Language::infer(self.build_files(directory), &metadata.tags);
+            Ok(Connector {
+                name,
+                directory: directory.to_owned(),
+                language,
+                metadata,
+            })
+        });
+        Some(connector.map_err(|reasons| {
+            BrokenConnector {
+                name: name.to_owned(),
+                directory: directory.to_owned(),
+                reasons: reasons
+                    .iter()
+                    .map(|reason| format!("{directory}/metadata.yaml: {reason}"))
+                    .collect(),
+            }
+        }))
+    }
+
+    fn build_files(&self, directory: &Utf8Path) -> BuildFiles {
+        let has = |file: &str| self.root.join(directory).join(file).exists();
+        BuildFiles {
+            manifest: has("manifest.yaml"),
+            python: has("pyproject.toml") || has("setup.py"),
+            java: [
+                "build.gradle",
+                "build.gradle.kts",
+                "src/main/java",
+                "src/main/kotlin",
+            ]
+            .into_iter()
+            .any(has),
+        }
+    }
+
+    /// Where a connector's dependencies are written down; uv.lock wins over poetry.lock.
+    pub fn dependency_source(&self, connector: &Connector) -> DependencySource {
+        let has = |file: &str| self.root.join(&connector.directory).join(file).is_file();
+        if has("uv.lock") {
+            DependencySource::UvLock
+        } else if has("poetry.lock") {
+            DependencySource::PoetryLock
+        } else {
+            DependencySource::Unlocked
+        }
+    }
+
+    /// The connector whose directory holds `path`, seen from the current directory.
+    fn inside(&self, config: &Config, path: &Utf8Path) -> Option<String> {
+        let absolute = path
+            .canonicalize_utf8()
+            .or_else(|_| self.root.join(path).canonicalize_utf8())
+            .ok()?;
+        let relative = absolute.strip_prefix(&self.root).ok()?;
+        let pattern = glob::Pattern::new(&config.connectors).ok()?;
+        relative
+            .ancestors()
+            .find(|dir| pattern.matches(dir.as_str()))?
+            .file_name()
+            .map(str::to_owned)
+    }
+}
+
+impl Fleet {
+    /// The part of the fleet that the user named; all of it when nothing was named.
+    /// Every name that means nothing is reported at once.
+    pub fn select(self, repo: &Repo, config: &Config, named: &[String]) -> Result<Fleet> {
+        if named.is_empty() {
+            return Ok(self);
+        }
+        let mut selectors = Vec::new();
+        let mut unknown = Vec::new();
+        for text in named {
+            let selector =
+                Selector::parse(text, |path| repo.inside(config, path)).map_err(Problem::usage)?;
+            if self.names().any(|name| selector.matches(name)) {
+                selectors.push(selector);
+            } else {
+                unknown.push(self.unknown(repo, text, &selector));
+            }
+        }
+        if !unknown.is_empty() {
+            return Err(Problem::usage(unknown.join("\n"))
+                .help("`cargo xtask connector list` prints every name")
+                .into());
+        }
+        let named = |name: &str| selectors.iter().any(|selector| selector.matches(name));
+        Ok(Fleet {
+            connectors: self
+                .connectors
+                .into_iter()
+                .filter(|connector| named(connector.name.as_str()))
+                .collect(),
+            broken: self
+                .broken
+                .into_iter()
+                .filter(|broken| named(&broken.name))
+                .collect(),
+        })
+    }
+
+    /// As [`select`](Self::select), where a broken connector among those named is an error.
+    pub fn select_whole(
+        self,
+        repo: &Repo,
+        config: &Config,
+        named: &[String],
+    ) -> Result<Vec<Connector>> {
+        let selected = self.select(repo, config, named)?;
+        let reasons: Vec<&str> = selected
+            .broken
+            .iter()
+            .flat_map(|broken| &broken.reasons)
+            .map(String::as_str)
+            .collect();
+        if reasons.is_empty() {
+            return Ok(selected.connectors);
+        }
+        Err(Problem::usage(format!("metadata can't be used\n{}", reasons.join("\n"))).into())
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let broken = self.broken.iter().map(|broken| broken.name.as_str());
+        self.connectors
+            .iter()
+            .map(|connector| connector.name.as_str())
+            .chain(broken)
+    }
+
+    fn unknown(&self, repo: &Repo, text: &str, selector: &Selector) -> String {
+        let Selector::Name(name) = selector else {
+            return format!("no connector matches `{text}`");
+        };
+        let directory = format!("{CONNECTORS}/{name}");
+        if repo.root.join(&directory).is_dir() {
+            return format!("`{name}` is not a connector: {directory} has no metadata.yaml");
+        }
+        match nearest(name, self.names()).as_slice() {
+            [] => format!("unknown connector `{name}`"),
+            near => format!(
+                "unknown connector `{name}`; did you mean {}?",
+                near.join(", ")
+            ),
+        }
+    }
+}

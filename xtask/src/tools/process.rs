@@ -1,0 +1,445 @@
+//! The only place that starts programs.
+//!
+//! Every program runs in a process group of its own, so that Ctrl-C and time limits end its children too, and
+//! every error carries the quoted command line, the exit status and the last lines that were printed.
+
+use std::{
+    fmt,
+    io::{BufRead, BufReader, Read, Write},
+    os::unix::process::{CommandExt, ExitStatusExt},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::model::problem::{Exit, Problem};
+
+/// Process groups that are running now, for the interrupt handler.
+static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// How long a program may take to end after SIGTERM before it gets SIGKILL.
+const GRACE: Duration = Duration::from_secs(5);
+/// How often a running program's time limit and the interrupt flag are looked at.
+const TICK: Duration = Duration::from_millis(20);
+/// How many of the last lines a failed program printed its error shows.
+const TAIL: usize = 20;
+
+/// Passes SIGINT and SIGTERM on to every running program; the commands then end by themselves.
+pub fn watch_interrupts() -> Result<()> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let mut signals =
+        signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).context("watch for Ctrl-C")?;
+    thread::spawn(move || {
+        for _ in signals.forever() {
+            INTERRUPTED.store(true, Ordering::SeqCst);
+            for group in RUNNING
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .iter()
+            {
+                let _ = kill_process_group(*group, Signal::TERM);
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Fails once Ctrl-C was pressed: called between steps that start no program.
+pub fn check_interrupted() -> Result<()> {
+    if INTERRUPTED.load(Ordering::SeqCst) {
+        return Err(Problem::new(Exit::Interrupted, "interrupted").into());
+    }
+    Ok(())
+}
+
+/// A program about to be run, made from an `xshell::cmd!`.
+pub struct Program {
+    command: Command,
+    line: String,
+    limit: Option<Duration>,
+    input: Option<Vec<u8>>,
+}
+
+impl From<xshell::Cmd<'_>> for Program {
+    fn from(cmd: xshell::Cmd<'_>) -> Program {
+        let line = cmd.to_string();
+        let mut command = Command::from(cmd);
+        command.process_group(0).stdin(Stdio::null());
+        Program {
+            command,
+            line,
+            limit: None,
+            input: None,
+        }
+    }
+}
+
+/// How a program ended and what it printed.
+#[derive(Debug)]
+pub struct Finished {
+    /// The quoted command line.
+    pub line: String,
+    pub status: ExitStatus,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+    /// The limit it ran into, if it did.
+    pub timed_out: Option<Duration>,
+}
+
+impl Program {
+    /// Ends the program when it runs longer than this.
+    pub fn limit(mut self, limit: Duration) -> Program {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// What the program reads from standard input, instead of nothing. Use this for secrets.
+    pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Program {
+        self.input = Some(bytes.into());
+        self.command.stdin(Stdio::piped());
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Program {
+        self.command.env(name, value);
+        self
+    }
+
+    /// The quoted command line, for plans.
+    pub fn line(&self) -> &str {
+        &self.line
+    }
+
+    /// Runs to the end, whatever its status. Fails when it can't be started or Ctrl-C was pressed.
+    pub fn finish(self) -> Result<Finished> {
+        self.finish_watching(|_| ())
+    }
+
+    /// As [`finish`](Self::finish), calling `watch` with each line of standard error as it comes.
+    pub fn finish_watching(mut self, watch: impl FnMut(&str) + Send) -> Result<Finished> {
+        check_interrupted()?;
+        let input = self.input.take();
+        let mut child = self
+            .command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| start_error(&self.command, &self.line, error))?;
+        let group = Group::of(&child);
+        let (status, stdout, stderr, timed_out) = thread::scope(|scope| {
+            let writer = child.stdin.take().zip(input);
+            scope.spawn(move || {
+                // A program that ends without reading all its input is judged by its status.
+                writer.map(|(mut pipe, bytes)| pipe.write_all(&bytes))
+            });
+            let stdout = child
+                .stdout
+                .take()
+                .map(|pipe| scope.spawn(move || read_all(pipe)));
+            let stderr = child
+                .stderr
+                .take()
+                .map(|pipe| scope.spawn(move || read_lines(pipe, watch)));
+            let (status, timed_out) = group.wait(&mut child, self.limit)?;
+            let collect = |reader: Option<thread::ScopedJoinHandle<'_, Vec<u8>>>| {
+                reader
+                    .and_then(|reader| reader.join().ok())
+                    .unwrap_or_default()
+            };
+            Ok::<_, std::io::Error>((status, collect(stdout), collect(stderr), timed_out))
+        })
+        .with_context(|| format!("wait for {}", self.line))?;
+        drop(group);
+        check_interrupted()?;
+        Ok(Finished {
+            line: self.line,
+            status,
+            stdout,
+            stderr,
+            timed_out,
+        })
+    }
+
+    /// Runs to success; a failure is an error with the command line, status and last lines printed.
+    pub fn output(self) -> Result<Finished> {
+        self.finish()?.success()
+    }
+
+    /// Standard output of a successful run, trimmed.
+    pub fn read(self) -> Result<String> {
+        Ok(self.output()?.text().trim().to_owned())
+    }
+
+    /// Runs with the terminal's own output streams (for cargo, whose colours and closing lines count).
+    pub fn pass_through(mut self) -> Result<()> {
+        check_interrupted()?;
+        let mut child = self
+            .command
+            .spawn()
+            .map_err(|error| start_error(&self.command, &self.line, error))?;
+        let group = Group::of(&child);
+        let (status, timed_out) = group
+            .wait(&mut child, self.limit)
+            .with_context(|| format!("wait for {}", self.line))?;
+        drop(group);
+        check_interrupted()?;
+        Finished {
+            line: self.line,
+            status,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            timed_out,
+        }
+        .success()?;
+        Ok(())
+    }
+
+    /// Starts a daemon: a session of its own, output appended to `log`, not ended with xtask.
+    pub fn daemon(mut self, log: std::fs::File) -> Result<u32> {
+        check_interrupted()?;
+        let second = log.try_clone().context("open the daemon's log twice")?;
+        // `setsid` as a program keeps this free of unsafe code; it replaces itself by the daemon.
+        let mut command = Command::new("setsid");
+        command
+            .arg(self.command.get_program())
+            .args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        self.command = command;
+        let child = self
+            .command
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(second)
+            .spawn();
+        Ok(child
+            .map_err(|error| start_error(&self.command, &self.line, error))?
+            .id())
+    }
+}
+
+impl Finished {
+    /// Standard output as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// An error unless the program succeeded.
+    pub fn success(self) -> Result<Finished> {
+        if self.status.success() && self.timed_out.is_none() {
+            Ok(self)
+        } else {
+            Err(self.error().into())
+        }
+    }
+
+    /// The failure as an error, whatever the status.
+    pub fn error(&self) -> Problem {
+        let tail = self.tail();
+        let printed = if tail.is_empty() {
+            String::new()
+        } else {
+            format!("\n{}", indent(&tail))
+        };
+        Problem::failure(format!("`{}` {}{printed}", self.line, self.ending()))
+    }
+
+    /// `exited with 1`, `was ended by signal 9` or `took longer than 60 s`.
+    pub fn ending(&self) -> String {
+        match (self.timed_out, self.status.code(), self.status.signal()) {
+            (Some(limit), ..) => format!("took longer than {} s", limit.as_secs()),
+            (_, Some(code), _) => format!("exited with {code}"),
+            (_, _, Some(signal)) => format!("was ended by signal {signal}"),
+            _ => "ended in an unknown way".to_owned(),
+        }
+    }
+
+    /// The last lines of standard error, or of standard output when that is empty.
+    pub fn tail(&self) -> String {
+        let bytes = if self.stderr.trim_ascii().is_empty() {
+            &self.stdout
+        } else {
+            &self.stderr
+        };
+        let text = String::from_utf8_lossy(bytes);
+        let lines: Vec<&str> = text
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .collect();
+        lines[lines.len().saturating_sub(TAIL)..].join("\n")
+    }
+}
+
+/// Each line behind four spaces.
+pub fn indent(text: &str) -> String {
+    text.lines()
+        .map(|line| format!("    {line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn start_error(command: &Command, line: &str, error: std::io::Error) -> Problem {
+    let program = command.get_program().to_string_lossy();
+    if error.kind() == std::io::ErrorKind::NotFound {
+        return Problem::environment(format!(
+            "`{program}` is not installed (wanted for `{line}`)"
+        ))
+        .help("`cargo xtask doctor` lists everything that is missing");
+    }
+    Problem::environment(format!("start `{line}`: {error}"))
+}
+
+fn read_all(mut pipe: impl Read) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // A broken pipe ends the reading; the status tells the rest.
+    let _ = pipe.read_to_end(&mut bytes);
+    bytes
+}
+
+fn read_lines(pipe: impl Read, mut watch: impl FnMut(&str)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut reader = BufReader::new(pipe);
+    loop {
+        let start = bytes.len();
+        match reader.read_until(b'\n', &mut bytes) {
+            Ok(0) | Err(_) => return bytes,
+            Ok(_) => watch(String::from_utf8_lossy(&bytes[start..]).trim_end()),
+        }
+    }
+}
+
+/// A running process group; taken off the list of running ones when dropped.
+struct Group(Pid);
+
+impl Group {
+    fn of(child: &Child) -> Group {
+        let pid = Pid::from_child(child);
+        RUNNING
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(pid);
+        Group(pid)
+    }
+
+    /// Waits for the child, ending its group at the limit: SIGTERM, then SIGKILL after a grace period.
+    fn wait(
+        &self,
+        child: &mut Child,
+        limit: Option<Duration>,
+    ) -> std::io::Result<(ExitStatus, Option<Duration>)> {
+        let start = Instant::now();
+        let mut ending: Option<Instant> = None;
+        let mut timed_out = None;
+        loop {
+            if let Some(status) = child.try_wait()? {
+                // Grandchildren that hold the pipes open would keep the readers waiting.
+                if ending.is_some() {
+                    let _ = kill_process_group(self.0, Signal::KILL);
+                }
+                return Ok((status, timed_out));
+            }
+            let over = limit.filter(|limit| start.elapsed() > *limit);
+            if ending.is_none() && (over.is_some() || INTERRUPTED.load(Ordering::SeqCst)) {
+                ending = Some(Instant::now());
+                timed_out = over;
+                let _ = kill_process_group(self.0, Signal::TERM);
+            }
+            if ending.is_some_and(|since| since.elapsed() > GRACE) {
+                let _ = kill_process_group(self.0, Signal::KILL);
+            }
+            thread::sleep(TICK);
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        RUNNING
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|pid| *pid != self.0);
+    }
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xshell::{Shell, cmd};
+
+    fn program(script: &str) -> Program {
+        let shell = Shell::new().unwrap();
+        cmd!(shell, "sh -c {script}").into()
+    }
+
+    #[test]
+    fn a_failure_shows_line_status_and_last_lines() {
+        let error = program("echo out; echo first >&2; echo last >&2; exit 7")
+            .output()
+            .unwrap_err()
+            .to_string();
+        assert!(error.starts_with("`sh -c "), "{error}");
+        assert!(
+            error.contains("exited with 7\n    first\n    last"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_limit_ends_the_whole_group() {
+        let finished = program("sleep 60 & wait")
+            .limit(Duration::from_millis(50))
+            .finish()
+            .unwrap();
+        assert_eq!(finished.timed_out, Some(Duration::from_millis(50)));
+        assert!(
+            finished
+                .success()
+                .unwrap_err()
+                .to_string()
+                .contains("took longer than")
+        );
+    }
+
+    #[test]
+    fn input_reaches_the_program_and_lines_are_watched() {
+        let mut seen = Vec::new();
+        let finished = program("cat; echo one >&2; printf two >&2")
+            .input("hello")
+            .finish_watching(|line| seen.push(line.to_owned()));
+        assert_eq!(finished.unwrap().text(), "hello");
+        assert_eq!(seen, ["one", "two"]);
+    }
+
+    #[test]
+    fn a_missing_program_is_an_environment_problem() {
+        let shell = Shell::new().unwrap();
+        let error = Program::from(cmd!(shell, "no-such-program --flag"))
+            .output()
+            .unwrap_err();
+        let problem = error.downcast_ref::<Problem>().unwrap();
+        assert_eq!(problem.exit, Exit::Environment);
+        assert!(
+            problem
+                .message
+                .contains("`no-such-program` is not installed")
+        );
+    }
+}
