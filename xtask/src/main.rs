@@ -3,6 +3,7 @@
 mod commands;
 mod flags;
 mod model;
+mod plan;
 mod repo;
 mod report;
 mod tools;

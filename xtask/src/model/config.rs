@@ -117,8 +117,8 @@ impl Default for Scan {
 impl Default for Tools {
     fn default() -> Tools {
         Tools {
-            uv: semver::Version::new(0, 9, 11),
-            poe: semver::Version::new(0, 37, 0),
+            uv: semver::Version::new(0, 13, 9),
+            poe: semver::Version::new(0, 49, 0),
             grype: semver::Version::new(0, 110, 0),
         }
     }

@@ -1,3 +1,6 @@
 //! Effects, one file a program or service. Nothing here knows of plans.
 
+pub mod buildx;
+pub mod docker;
+pub mod git;
 pub mod process;

@@ -123,6 +123,20 @@ impl Program {
         self.finish_watching(|_| ())
     }
 
+    /// As [`finish`](Self::finish), also after Ctrl-C: for clearing up.
+    pub fn finish_after_interrupt(mut self) -> Result<()> {
+        let child = self
+            .command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut child = child.map_err(|error| start_error(&self.command, &self.line, error))?;
+        child
+            .wait()
+            .with_context(|| format!("wait for {}", self.line))?;
+        Ok(())
+    }
+
     /// As [`finish`](Self::finish), calling `watch` with each line of standard error as it comes.
     pub fn finish_watching(mut self, watch: impl FnMut(&str) + Send) -> Result<Finished> {
         check_interrupted()?;

@@ -1,0 +1,3 @@
+//! Pure decisions from values to values: no I/O, no clock, no environment. Imports only `model`.
+
+pub mod spec;

@@ -1,0 +1,155 @@
+//! The docker client and the engine behind it.
+
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use xshell::{Shell, cmd};
+
+use super::process::{Finished, Program};
+use crate::model::{
+    image::ImageRef,
+    platform::Platform,
+    problem::{Exit, Problem},
+};
+
+/// Questions to an engine are answered in milliseconds; one that hangs is as good as none.
+const QUESTION: Duration = Duration::from_secs(30);
+
+/// An engine: docker's own choice (DOCKER_HOST, context), or the one behind a given address.
+#[derive(Debug, Clone, Default)]
+pub struct Engine {
+    /// `unix:///path/docker.sock`; None leaves the choice to the docker client.
+    pub host: Option<String>,
+}
+
+/// What an engine says of itself.
+#[derive(Debug, Clone)]
+pub struct EngineInfo {
+    pub version: String,
+    /// Platform that its containers run on natively.
+    pub platform: Option<Platform>,
+    /// Whether images live in containerd's store, which holds several platforms under one name.
+    pub containerd_store: bool,
+    /// Where it keeps its data, as it sees it.
+    pub root: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Info {
+    #[serde(default)]
+    server_version: String,
+    #[serde(default)]
+    architecture: String,
+    #[serde(default)]
+    docker_root_dir: String,
+    driver_status: Option<Vec<(String, String)>>,
+}
+
+impl Engine {
+    /// `docker ARGS` against this engine.
+    pub fn docker(&self, args: &[&str]) -> Result<Program> {
+        let shell = Shell::new().context("open a shell")?;
+        let mut cmd = cmd!(shell, "docker {args...}");
+        if let Some(host) = &self.host {
+            cmd = cmd.env("DOCKER_HOST", host).env_remove("DOCKER_CONTEXT");
+        }
+        Ok(Program::from(cmd))
+    }
+
+    /// Asks the engine what it is; an error when there is none or docker is not installed.
+    pub fn info(&self) -> Result<EngineInfo> {
+        let finished = self
+            .docker(&["info", "--format", "{{json .}}"])?
+            .limit(QUESTION)
+            .finish()?;
+        let info: Option<Info> = serde_json::from_slice(&finished.stdout).ok();
+        match info {
+            Some(info) if finished.status.success() && !info.server_version.is_empty() => {
+                Ok(EngineInfo::from(info))
+            }
+            _ => {
+                let mut problem = finished.error();
+                problem.exit = Exit::Environment;
+                Err(problem.into())
+            }
+        }
+    }
+
+    /// Runs an image's `spec` without a network. The container is gone afterwards, however it ended.
+    pub fn run_spec(
+        &self,
+        image: &ImageRef,
+        platform: Platform,
+        limit: Duration,
+    ) -> Result<Finished> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "xtask-spec-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
+        let (image, platform) = (image.to_string(), platform.to_string());
+        let args = [
+            "run",
+            "--rm",
+            "--name",
+            &name,
+            "--network",
+            "none",
+            "--platform",
+            &platform,
+            "--pull",
+            "never",
+            &image,
+            "spec",
+        ];
+        let run = self.docker(&args)?.limit(limit).finish();
+        // Ending the client does not end a container whose program ignores SIGTERM.
+        if !run
+            .as_ref()
+            .is_ok_and(|finished| finished.timed_out.is_none())
+        {
+            self.remove_container(&name);
+        }
+        run
+    }
+
+    fn remove_container(&self, name: &str) {
+        if let Ok(program) = self.docker(&["rm", "--force", name]) {
+            // Nothing is lost when it is gone already.
+            let _ = program.finish_after_interrupt();
+        }
+    }
+}
+
+impl From<Info> for EngineInfo {
+    fn from(info: Info) -> EngineInfo {
+        let containerd = (
+            "driver-type".to_owned(),
+            "io.containerd.snapshotter.v1".to_owned(),
+        );
+        EngineInfo {
+            version: info.server_version,
+            platform: match info.architecture.as_str() {
+                "x86_64" | "amd64" => Some(Platform::LinuxAmd64),
+                "aarch64" | "arm64" => Some(Platform::LinuxArm64),
+                _ => None,
+            },
+            containerd_store: info
+                .driver_status
+                .is_some_and(|status| status.contains(&containerd)),
+            root: info.docker_root_dir,
+        }
+    }
+}
+
+/// The next step for someone without an engine.
+pub fn no_engine(error: &anyhow::Error) -> Problem {
+    Problem::environment(format!("no docker engine answers: {error}"))
+        .help("start docker, or add --sandbox to use an engine of this repository's own")
+}

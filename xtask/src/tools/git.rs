@@ -1,0 +1,120 @@
+//! git: what the history says of a connector.
+
+use anyhow::{Context, Result};
+use camino::Utf8Path;
+use xshell::{Shell, cmd};
+
+use super::process::Program;
+
+/// The commit an image is made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revision {
+    /// Full commit id of HEAD.
+    pub commit: String,
+    /// Whether the connector's directory differs from that commit.
+    pub dirty: bool,
+    /// When the newest commit that touched the directory was made: seconds since 1970, and as RFC 3339 in UTC.
+    pub changed: Option<Changed>,
+    /// Address of the remote `origin` over https, without credentials.
+    pub source: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    pub epoch: u64,
+    pub date: String,
+}
+
+/// What git knows of `directory` (relative to `root`); None outside a work tree or before the first commit.
+pub fn revision(root: &Utf8Path, directory: &Utf8Path) -> Result<Option<Revision>> {
+    let head = git(root, &["rev-parse", "--verify", "--quiet", "HEAD"])?.finish()?;
+    if !head.status.success() {
+        return Ok(None);
+    }
+    let status = git(
+        root,
+        &["status", "--porcelain", "-z", "--", directory.as_str()],
+    )?
+    .output()?;
+    let log = git(
+        root,
+        &[
+            "log",
+            "-1",
+            "--date=format-local:%Y-%m-%dT%H:%M:%SZ",
+            "--format=%ct %cd",
+            "--",
+            directory.as_str(),
+        ],
+    )?
+    .env("TZ", "UTC")
+    .read()?;
+    let origin = git(root, &["config", "--get", "remote.origin.url"])?.finish()?;
+    Ok(Some(Revision {
+        commit: head.text().trim().to_owned(),
+        dirty: !status.stdout.is_empty(),
+        changed: parse_changed(&log),
+        source: https_address(origin.text().trim()),
+    }))
+}
+
+fn git(root: &Utf8Path, args: &[&str]) -> Result<Program> {
+    let shell = Shell::new().context("open a shell")?;
+    Ok(Program::from(cmd!(shell, "git -C {root} {args...}")))
+}
+
+fn parse_changed(text: &str) -> Option<Changed> {
+    let (epoch, date) = text.split_once(' ')?;
+    Some(Changed {
+        epoch: epoch.parse().ok()?,
+        date: date.to_owned(),
+    })
+}
+
+/// `https://host/path` for the forms a remote's address is written in; None for a local path.
+fn https_address(remote: &str) -> Option<String> {
+    let rest = match remote.split_once("://") {
+        Some(("https" | "http" | "ssh" | "git", rest)) => rest.to_owned(),
+        Some(_) => return None,
+        // scp-like: git@host:path
+        None => {
+            let (host, path) = remote.split_once(':')?;
+            host.contains('@').then(|| format!("{host}/{path}"))?
+        }
+    };
+    let (host, path) = rest.split_once('/')?;
+    let host = host.rsplit('@').next()?.split(':').next()?;
+    Some(format!(
+        "https://{host}/{}",
+        path.trim_end_matches('/').trim_end_matches(".git")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remotes_become_https_without_credentials() {
+        for (remote, expected) in [
+            (
+                "https://example.com/airbytehq/airbyte.git",
+                Some("https://example.com/airbytehq/airbyte"),
+            ),
+            (
+                "https://user:secret@example.com/a/b",
+                Some("https://example.com/a/b"),
+            ),
+            ("git@example.com:a/b.git", Some("https://example.com/a/b")),
+            (
+                "ssh://git@example.com:22/a/b",
+                Some("https://example.com/a/b"),
+            ),
+            ("/srv/repositories/a", None),
+            ("file:///srv/a", None),
+            ("", None),
+        ] {
+            assert_eq!(https_address(remote).as_deref(), expected, "{remote}");
+        }
+    }
+}
