@@ -43,6 +43,8 @@ pub enum Command {
     /// Work with connectors
     #[command(subcommand, visible_alias = "c")]
     Connector(Connector),
+    /// Check whether this machine is ready, and say what to do where it is not
+    Doctor(Json),
     /// Print each setting with where it came from
     Config(Json),
 }

@@ -1,6 +1,7 @@
 //! One file a verb: load, plan, execute, report.
 
 mod config;
+mod doctor;
 mod info;
 mod list;
 
@@ -11,12 +12,15 @@ use crate::{
     model::{config::Resolved, problem::Exit},
     repo::Repo,
     report::Report,
+    tools::docker::Engine,
 };
 
 /// What every command works with.
 pub struct Context<'a> {
     pub repo: Repo,
     pub resolved: Resolved,
+    /// The engine to build and run with; `--sandbox` sets it to the repository's own.
+    pub engine: Engine,
     pub report: &'a Report,
 }
 
@@ -27,11 +31,13 @@ pub fn run(flags: Xtask, report: &Report) -> Result<Exit> {
     let context = Context {
         repo,
         resolved,
+        engine: Engine::default(),
         report,
     };
     match flags.command {
         Command::Connector(Connector::List(flags)) => list::run(&context, &flags),
         Command::Connector(Connector::Info(flags)) => info::run(&context, &flags),
+        Command::Doctor(flags) => doctor::run(&context, &flags),
         Command::Config(flags) => config::run(&context, &flags),
     }
 }

@@ -6,3 +6,4 @@ pub mod image;
 pub mod metadata;
 pub mod platform;
 pub mod problem;
+pub mod revision;

@@ -51,6 +51,15 @@ struct Info {
 }
 
 impl Engine {
+    /// Where the engine is, for messages.
+    pub fn address(&self) -> String {
+        let named = self
+            .host
+            .clone()
+            .or_else(|| std::env::var("DOCKER_HOST").ok());
+        named.unwrap_or_else(|| "docker's default address".to_owned())
+    }
+
     /// `docker ARGS` against this engine.
     pub fn docker(&self, args: &[&str]) -> Result<Program> {
         let shell = Shell::new().context("open a shell")?;
@@ -73,9 +82,8 @@ impl Engine {
                 Ok(EngineInfo::from(info))
             }
             _ => {
-                let mut problem = finished.error();
-                problem.exit = Exit::Environment;
-                Err(problem.into())
+                let last = finished.tail().lines().last().unwrap_or("no answer").to_owned();
+                Err(Problem::new(Exit::Environment, last).into())
             }
         }
     }
@@ -146,10 +154,4 @@ impl From<Info> for EngineInfo {
             root: info.docker_root_dir,
         }
     }
-}
-
-/// The next step for someone without an engine.
-pub fn no_engine(error: &anyhow::Error) -> Problem {
-    Problem::environment(format!("no docker engine answers: {error}"))
-        .help("start docker, or add --sandbox to use an engine of this repository's own")
 }

@@ -5,25 +5,7 @@ use camino::Utf8Path;
 use xshell::{Shell, cmd};
 
 use super::process::Program;
-
-/// The commit an image is made from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Revision {
-    /// Full commit id of HEAD.
-    pub commit: String,
-    /// Whether the connector's directory differs from that commit.
-    pub dirty: bool,
-    /// When the newest commit that touched the directory was made: seconds since 1970, and as RFC 3339 in UTC.
-    pub changed: Option<Changed>,
-    /// Address of the remote `origin` over https, without credentials.
-    pub source: Option<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Changed {
-    pub epoch: u64,
-    pub date: String,
-}
+use crate::model::revision::{Changed, Revision};
 
 /// What git knows of `directory` (relative to `root`); None outside a work tree or before the first commit.
 pub fn revision(root: &Utf8Path, directory: &Utf8Path) -> Result<Option<Revision>> {
@@ -56,6 +38,13 @@ pub fn revision(root: &Utf8Path, directory: &Utf8Path) -> Result<Option<Revision
         changed: parse_changed(&log),
         source: https_address(origin.text().trim()),
     }))
+}
+
+/// git's version.
+pub fn version() -> Result<String> {
+    let shell = Shell::new().context("open a shell")?;
+    let printed = Program::from(cmd!(shell, "git --version")).read()?;
+    Ok(printed.trim_start_matches("git version ").to_owned())
 }
 
 fn git(root: &Utf8Path, args: &[&str]) -> Result<Program> {

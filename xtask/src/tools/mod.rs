@@ -3,4 +3,8 @@
 pub mod buildx;
 pub mod docker;
 pub mod git;
+pub mod grype;
+pub mod host;
 pub mod process;
+pub mod registry;
+pub mod uv;

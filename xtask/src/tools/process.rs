@@ -60,6 +60,15 @@ pub fn check_interrupted() -> Result<()> {
     Ok(())
 }
 
+/// Whether `program` is on PATH.
+pub fn installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| {
+        let file = directory.join(program);
+        file.is_file() && rustix::fs::access(&file, rustix::fs::Access::EXEC_OK).is_ok()
+    })
+}
+
 /// A program about to be run, made from an `xshell::cmd!`.
 pub struct Program {
     command: Command,

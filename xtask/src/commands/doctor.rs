@@ -1,0 +1,335 @@
+//! `doctor`: is this machine ready, and if not, what exactly is to be done.
+
+use anyhow::Result;
+use camino::Utf8Path;
+use serde::Serialize;
+
+use super::Context;
+use crate::{
+    flags::Json,
+    model::{
+        config::Config,
+        image::ImageRef,
+        platform::{self, Platform},
+        problem::{Exit, Problem},
+    },
+    tools::{
+        buildx::{self, Builder},
+        docker::{Engine, EngineInfo},
+        git, grype, registry, uv,
+    },
+};
+
+/// Below this many GB free a build of a connector or two fills the disk.
+const LITTLE_DISK: u64 = 5;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Ok,
+    Warning,
+    Problem,
+}
+
+/// One line of the doctor's.
+#[derive(Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    status: Status,
+    detail: String,
+    /// What to do about it.
+    fix: Option<String>,
+}
+
+impl Check {
+    fn ok(name: &'static str, detail: impl Into<String>) -> Check {
+        Check {
+            name,
+            status: Status::Ok,
+            detail: detail.into(),
+            fix: None,
+        }
+    }
+
+    fn warning(name: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Check {
+        Check {
+            name,
+            status: Status::Warning,
+            detail: detail.into(),
+            fix: Some(fix.into()),
+        }
+    }
+
+    fn problem(name: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Check {
+        Check {
+            name,
+            status: Status::Problem,
+            detail: detail.into(),
+            fix: Some(fix.into()),
+        }
+    }
+}
+
+/// An engine that passed every check that building needs.
+pub struct Ready {
+    pub info: EngineInfo,
+    pub builder: Builder,
+}
+
+/// Checks what building for `platforms` needs and stops with all problems at once.
+pub fn preflight(context: &Context, platforms: &[Platform]) -> Result<Ready> {
+    let (checks, ready) = engine_checks(&context.engine, platforms);
+    let problems: Vec<String> = checks
+        .iter()
+        .filter(|check| check.status == Status::Problem)
+        .map(|check| {
+            format!(
+                "{}: {}; {}",
+                check.name,
+                check.detail,
+                check.fix.as_deref().unwrap_or_default()
+            )
+        })
+        .collect();
+    match ready {
+        Some(ready) if problems.is_empty() => Ok(ready),
+        _ => Err(Problem::environment(format!("this machine can't build images\n    {}", problems.join("\n    ")))
+            .help("`cargo xtask doctor` checks everything; --sandbox sets up an engine of this repository's own")
+            .into()),
+    }
+}
+
+pub fn run(context: &Context, flags: &Json) -> Result<Exit> {
+    let config = &context.resolved.config;
+    let (mut checks, ready) = engine_checks(&context.engine, &config.platforms);
+    checks.push(disk(
+        ready.as_ref().map(|ready| ready.info.root.as_str()),
+        &context.repo.root,
+    ));
+    checks.push(registry_answers(config));
+    checks.extend(programs(config)?);
+    checks.push(network());
+    let worst = checks
+        .iter()
+        .map(|check| check.status)
+        .max()
+        .unwrap_or(Status::Ok);
+    if flags.json {
+        context.report.json(&checks)?;
+    } else {
+        for check in &checks {
+            let mark = match check.status {
+                Status::Ok => "ok     ",
+                Status::Warning => "warning",
+                Status::Problem => "problem",
+            };
+            context
+                .report
+                .result(format_args!("{mark}  {:<12} {}", check.name, check.detail));
+            if let Some(fix) = &check.fix {
+                context.report.result(format_args!("{:23}fix: {fix}", ""));
+            }
+        }
+    }
+    Ok(if worst == Status::Problem {
+        Exit::Environment
+    } else {
+        Exit::Success
+    })
+}
+
+fn engine_checks(engine: &Engine, platforms: &[Platform]) -> (Vec<Check>, Option<Ready>) {
+    let mut checks = Vec::new();
+    let info = engine.info();
+    match &info {
+        Ok(info) => checks.push(Check::ok(
+            "engine",
+            format!("docker {} at {}", info.version, engine.address()),
+        )),
+        Err(error) => {
+            checks.push(Check::problem(
+                "engine",
+                error.to_string(),
+                "start docker, or add --sandbox to the command",
+            ));
+        }
+    }
+    let mut builder = None;
+    match buildx::version(engine) {
+        Ok(version) if version < buildx::OLDEST => checks.push(Check::problem(
+            "buildx",
+            format!("{version} is too old"),
+            format!("install docker buildx {} or newer", buildx::OLDEST),
+        )),
+        Ok(version) => {
+            checks.push(Check::ok("buildx", version.to_string()));
+            builder = info
+                .as_ref()
+                .ok()
+                .and_then(|_| buildx::inspect(engine).ok());
+        }
+        Err(error) => checks.push(Check::problem(
+            "buildx",
+            error.to_string(),
+            "install the docker-buildx package (docker-buildx-plugin from docker's own repository)",
+        )),
+    }
+    let Ok(info) = info else {
+        return (checks, None);
+    };
+    checks.push(image_store(&info));
+    let Some(builder) = builder else {
+        return (checks, None);
+    };
+    checks.push(runnable(&info, &builder, platforms));
+    (checks, Some(Ready { info, builder }))
+}
+
+fn image_store(info: &EngineInfo) -> Check {
+    if info.containerd_store {
+        return Check::ok(
+            "image store",
+            "containerd's, which holds several platforms under one name",
+        );
+    }
+    Check::problem(
+        "image store",
+        "the engine keeps images in its classic store, which holds one platform only",
+        "put {\"features\": {\"containerd-snapshotter\": true}} into the engine's daemon.json and restart it",
+    )
+}
+
+fn runnable(info: &EngineInfo, builder: &Builder, wanted: &[Platform]) -> Check {
+    let native = |platform: &Platform| info.platform == Some(*platform);
+    let described: Vec<String> = builder
+        .platforms
+        .iter()
+        .map(|platform| {
+            format!(
+                "{platform} ({})",
+                if native(platform) {
+                    "native"
+                } else {
+                    "emulated"
+                }
+            )
+        })
+        .collect();
+    let missing: Vec<Platform> = wanted
+        .iter()
+        .filter(|platform| !builder.platforms.contains(platform))
+        .copied()
+        .collect();
+    if missing.is_empty() {
+        return Check::ok("platforms", described.join(", "));
+    }
+    Check::problem(
+        "platforms",
+        format!(
+            "{} can't be run here, only {}",
+            platform::join(&missing),
+            described.join(", ")
+        ),
+        "register QEMU for it: apt-get install qemu-user-static binfmt-support, or docker run --privileged --rm tonistiigi/binfmt --install all",
+    )
+}
+
+fn disk(engine_root: Option<&str>, repository: &Utf8Path) -> Check {
+    // A remote engine's root is no path here.
+    let place = engine_root
+        .map(Utf8Path::new)
+        .filter(|path| path.is_dir())
+        .unwrap_or(repository);
+    match rustix::fs::statvfs(place.as_std_path()) {
+        Ok(stat) => {
+            let free = stat.f_bavail * stat.f_frsize / 1_000_000_000;
+            match free {
+                ..LITTLE_DISK => Check::warning(
+                    "disk",
+                    format!("{free} GB free at {place}"),
+                    "`docker system df` shows what the engine holds, `docker builder prune` frees its build cache",
+                ),
+                _ => Check::ok("disk", format!("{free} GB free at {place}")),
+            }
+        }
+        Err(error) => Check::warning(
+            "disk",
+            format!("free space at {place} is unknown: {error}"),
+            "look at it with df",
+        ),
+    }
+}
+
+fn registry_answers(config: &Config) -> Check {
+    let host = match format!("{}/any", config.registry).parse::<ImageRef>() {
+        Ok(image) => image.registry,
+        Err(error) => return Check::problem("registry", error, "set `registry` to HOST/NAMESPACE"),
+    };
+    match registry::ping(&host) {
+        Ok(()) => Check::ok("registry", format!("{host} answers")),
+        Err(error) => Check::warning(
+            "registry",
+            format!("{host} can't be reached: {error:#}"),
+            "publishing and base images need it (or a mirror, see `mirrors` in `cargo xtask config`); --sandbox does without",
+        ),
+    }
+}
+
+fn programs(config: &Config) -> Result<Vec<Check>> {
+    let uv = match uv::on_path()? {
+        Some(uv) if uv.version >= config.tools.uv => {
+            Check::ok("uv", format!("{} on PATH", uv.version))
+        }
+        Some(uv) => Check::ok(
+            "uv",
+            format!(
+                "{} on PATH is older than {}, which is fetched instead",
+                uv.version, config.tools.uv
+            ),
+        ),
+        None => Check::ok(
+            "uv",
+            format!("{} is fetched when it is needed", config.tools.uv),
+        ),
+    };
+    let git = match git::version() {
+        Ok(version) => Check::ok("git", version),
+        Err(error) => Check::problem("git", format!("{error:#}"), "install git"),
+    };
+    let grype = match grype::version() {
+        Ok(Some(version)) => Check::ok("grype", version),
+        Ok(None) => Check::warning(
+            "grype",
+            "not installed",
+            format!("install grype {} to scan images", config.tools.grype),
+        ),
+        Err(error) => Check::warning(
+            "grype",
+            format!("{error:#}"),
+            format!("install grype {}", config.tools.grype),
+        ),
+    };
+    let poe = Check::ok("poe", format!("{} runs through uv", config.tools.poe));
+    Ok(vec![git, uv, poe, grype])
+}
+
+fn network() -> Check {
+    let set = |names: &[&str]| {
+        names
+            .iter()
+            .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+    };
+    // A proxy's address may hold a password.
+    let proxy = set(&["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"])
+        .map_or("no proxy", |_| "a proxy is set");
+    match crate::tools::host::ca_bundle() {
+        Some(bundle) => Check::ok(
+            "network",
+            format!("{proxy}; CA bundle {bundle} is handed to builds"),
+        ),
+        None => Check::ok(
+            "network",
+            format!("{proxy}; no CA bundle of this host's, builds trust the base image's"),
+        ),
+    }
+}
