@@ -1,11 +1,15 @@
 //! Every flag of `cargo xtask`.
 
+use std::str::FromStr;
+
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::model::{
     connector::Language,
+    image::Tag,
     metadata::{ConnectorType, SupportLevel},
+    platform::Platform,
 };
 
 const EXIT_CODES: &str = "Exit codes:
@@ -55,6 +59,8 @@ pub enum Connector {
     List(List),
     /// Show all that is known of one connector
     Info(Info),
+    /// Build a connector's image and check its spec
+    Build(Build),
 }
 
 #[derive(Debug, Args)]
@@ -90,4 +96,61 @@ pub struct Info {
     pub name: String,
     #[command(flatten)]
     pub output: Json,
+}
+
+#[derive(Debug, Args)]
+pub struct Build {
+    /// Names, globs or paths
+    #[arg(required = true)]
+    pub names: Vec<String>,
+    /// `host`, `all` (those of the configuration) or a list such as linux/amd64,linux/arm64
+    #[arg(long, default_value = "host")]
+    pub platform: Platforms,
+    /// Tag of the image in the engine's store
+    #[arg(long, default_value = "dev")]
+    pub tag: Tag,
+    /// Print the plan and stop
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub output: Json,
+}
+
+/// Which platforms to build for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Platforms {
+    Host,
+    All,
+    Listed(Vec<Platform>),
+}
+
+impl Platforms {
+    /// The platforms meant, with `configured` for `all`.
+    pub fn resolve(&self, configured: &[Platform]) -> Vec<Platform> {
+        match self {
+            Platforms::Host => vec![Platform::host()],
+            Platforms::All => configured.to_vec(),
+            Platforms::Listed(platforms) => platforms.clone(),
+        }
+    }
+}
+
+impl FromStr for Platforms {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Platforms, String> {
+        match text {
+            "host" => Ok(Platforms::Host),
+            "all" => Ok(Platforms::All),
+            _ => {
+                let mut platforms = text
+                    .split(',')
+                    .map(str::parse)
+                    .collect::<Result<Vec<Platform>, _>>()?;
+                platforms.sort();
+                platforms.dedup();
+                Ok(Platforms::Listed(platforms))
+            }
+        }
+    }
 }

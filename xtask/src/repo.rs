@@ -76,6 +76,16 @@ impl Repo {
         self.root.join("target/xtask")
     }
 
+    /// Where what is made of one connector goes: its spec, the files its build reads.
+    pub fn work(&self, connector: &ConnectorName) -> Utf8PathBuf {
+        self.target().join("connectors").join(connector.as_str())
+    }
+
+    /// Where fetched programs are kept.
+    pub fn tools(&self) -> Utf8PathBuf {
+        self.target().join("tools")
+    }
+
     /// Every connector, read in parallel. A directory without metadata.yaml is none.
     pub fn load(&self, config: &Config) -> Result<Fleet> {
         let directories = self.directories(config)?;
@@ -208,9 +218,13 @@ impl Repo {
             .ok()?;
         let relative = absolute.strip_prefix(&self.root).ok()?;
         let pattern = glob::Pattern::new(&config.connectors).ok()?;
+        let whole = glob::MatchOptions {
+            require_literal_separator: true,
+            ..Default::default()
+        };
         relative
             .ancestors()
-            .find(|dir| pattern.matches(dir.as_str()))?
+            .find(|dir| pattern.matches_with(dir.as_str(), whole))?
             .file_name()
             .map(str::to_owned)
     }

@@ -1,10 +1,151 @@
 //! `connector info`: all that is known of one connector.
 
 use anyhow::Result;
+use serde::Serialize;
 
 use super::Context;
-use crate::{flags::Info, model::problem::Exit};
+use crate::{
+    flags::Info,
+    model::{
+        connector::{Connector, DependencySource, Language},
+        metadata::{ConnectorType, SupportLevel},
+        problem::{Exit, Problem},
+        revision::Revision,
+    },
+    plan::{
+        base_image::{BaseImage, Because},
+        published,
+    },
+    tools::git,
+};
 
-pub fn run(_context: &Context, _flags: &Info) -> Result<Exit> {
-    todo!()
+/// One connector in `--json`.
+#[derive(Serialize)]
+struct Facts {
+    name: String,
+    title: String,
+    language: Option<Language>,
+    #[serde(rename = "type")]
+    connector_type: ConnectorType,
+    version: String,
+    support_level: Option<SupportLevel>,
+    license: String,
+    definition_id: String,
+    documentation_url: String,
+    tags: Vec<String>,
+    directory: String,
+    /// Reference it is published under; null when the version can't be a tag.
+    image: Option<String>,
+    base_image: Option<BaseImage>,
+    dependencies: Option<DependencySource>,
+    revision: Option<Revision>,
+}
+
+pub fn run(context: &Context, flags: &Info) -> Result<Exit> {
+    let config = &context.resolved.config;
+    let named = std::slice::from_ref(&flags.name);
+    let mut connectors = context
+        .repo
+        .load(config)?
+        .select_whole(&context.repo, config, named)?;
+    let (Some(connector), true) = (connectors.pop(), connectors.is_empty()) else {
+        return Err(Problem::usage(format!("`{}` names several connectors", flags.name)).into());
+    };
+    let facts = Facts::gather(context, &connector)?;
+    if flags.output.json {
+        context.report.json(&facts)?;
+    } else {
+        for (label, value) in facts.lines() {
+            context.report.result(format_args!("{label:<15}{value}"));
+        }
+    }
+    Ok(Exit::Success)
+}
+
+impl Facts {
+    fn gather(context: &Context, connector: &Connector) -> Result<Facts> {
+        let config = &context.resolved.config;
+        let metadata = &connector.metadata;
+        let base_image = metadata
+            .base_image
+            .as_ref()
+            .map(|declared| BaseImage::resolve(declared, config));
+        let python = connector.language == Some(Language::Python);
+        Ok(Facts {
+            name: connector.name.to_string(),
+            title: metadata.title.clone(),
+            language: connector.language,
+            connector_type: metadata.connector_type,
+            version: metadata.version.to_string(),
+            support_level: metadata.support_level,
+            license: metadata.license.clone(),
+            definition_id: metadata.definition_id.clone(),
+            documentation_url: metadata.documentation_url.clone(),
+            tags: metadata.tags.clone(),
+            directory: connector.directory.to_string(),
+            image: published::reference(connector, &config.registry)
+                .ok()
+                .map(|image| image.to_string()),
+            base_image: base_image.transpose().map_err(Problem::usage)?,
+            dependencies: python.then(|| context.repo.dependency_source(connector)),
+            revision: git::revision(&context.repo.root, &connector.directory)?,
+        })
+    }
+
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        let mut lines = vec![
+            ("name", self.name.clone()),
+            ("title", self.title.clone()),
+            (
+                "language",
+                self.language
+                    .map_or_else(|| "unknown".to_owned(), |language| language.to_string()),
+            ),
+            ("type", self.connector_type.to_string()),
+            ("version", self.version.clone()),
+            (
+                "support level",
+                self.support_level
+                    .map_or_else(|| "none".to_owned(), |level| level.to_string()),
+            ),
+            ("license", self.license.clone()),
+            ("definition id", self.definition_id.clone()),
+            ("documentation", self.documentation_url.clone()),
+            ("tags", self.tags.join(", ")),
+            ("directory", self.directory.clone()),
+            (
+                "image",
+                self.image
+                    .clone()
+                    .unwrap_or_else(|| "none: the version can't be an image tag".to_owned()),
+            ),
+        ];
+        if let Some(base) = &self.base_image {
+            lines.push(("base image", base.declared.to_string()));
+            match base.because {
+                Because::Declared => {}
+                Because::Mirror => lines.push(("  read from", base.used.to_string())),
+                Because::StandIn => lines.push(("  replaced by", base.used.to_string())),
+            }
+        }
+        lines.extend(
+            self.dependencies
+                .map(|source| ("dependencies", source.to_string())),
+        );
+        if let Some(revision) = &self.revision {
+            let state = if revision.dirty {
+                " and uncommitted changes"
+            } else {
+                ""
+            };
+            lines.push(("commit", format!("{}{state}", revision.commit)));
+            lines.extend(
+                revision
+                    .changed
+                    .iter()
+                    .map(|changed| ("last changed", changed.date.clone())),
+            );
+        }
+        lines
+    }
 }

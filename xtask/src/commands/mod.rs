@@ -1,9 +1,11 @@
 //! One file a verb: load, plan, execute, report.
 
+mod build;
 mod config;
 mod doctor;
 mod info;
 mod list;
+mod work;
 
 use anyhow::Result;
 
@@ -35,6 +37,7 @@ pub fn run(flags: Xtask, report: &Report) -> Result<Exit> {
         report,
     };
     match flags.command {
+        Command::Connector(Connector::Build(flags)) => build::run(&context, &flags),
         Command::Connector(Connector::List(flags)) => list::run(&context, &flags),
         Command::Connector(Connector::Info(flags)) => info::run(&context, &flags),
         Command::Doctor(flags) => doctor::run(&context, &flags),

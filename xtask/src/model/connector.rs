@@ -198,17 +198,15 @@ impl Selector {
 
 /// The names most like `wanted`, best first, at most three; none when nothing is near.
 pub fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let likeness = |name: &str| {
+        // Whoever leaves out `source-` means the rest.
+        let bare = name.split_once('-').map_or(name, |(_, rest)| rest);
+        let likeness = strsim::normalized_damerau_levenshtein(wanted, name);
+        likeness.max(strsim::normalized_damerau_levenshtein(wanted, bare))
+    };
     let mut scored: Vec<(f64, &str)> = names
-        .map(|name| {
-            let bonus = if name.contains(wanted) { 0.5 } else { 0.0 };
-            (
-                strsim::jaro_winkler(wanted, name)
-                    .max(strsim::normalized_damerau_levenshtein(wanted, name))
-                    + bonus,
-                name,
-            )
-        })
-        .filter(|(score, _)| *score >= 0.8)
+        .map(|name| (likeness(name), name))
+        .filter(|(score, _)| *score >= 0.75)
         .collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
     scored.into_iter().take(3).map(|(_, name)| name).collect()
@@ -313,6 +311,7 @@ mod tests {
         for (wanted, first) in [
             ("source-fakr", Some("source-faker")),
             ("faker", Some("source-faker")),
+            ("postgre", Some("destination-postgres")),
             ("zzz", None),
             ("pokeapi", Some("source-pokeapi")),
         ] {

@@ -101,6 +101,14 @@ pub struct ImageRef {
 }
 
 impl ImageRef {
+    /// The reference without its digest.
+    pub fn without_digest(self) -> ImageRef {
+        ImageRef {
+            digest: None,
+            ..self
+        }
+    }
+
     /// Registry and repository without tag and digest.
     pub fn name(&self) -> String {
         format!("{}/{}", self.registry, self.repository)

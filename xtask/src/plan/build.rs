@@ -35,6 +35,9 @@ pub struct BuildPlan {
     pub secrets: Vec<(String, Utf8PathBuf)>,
     /// Variables passed on by name; docker keeps these out of the image.
     pub proxies: Vec<String>,
+    /// Files that the build reads, written before it: absolute path and text.
+    #[serde(skip)]
+    pub files: Vec<(Utf8PathBuf, String)>,
     pub specs: Vec<SpecCheck>,
 }
 
@@ -62,6 +65,7 @@ pub struct Inputs<'a> {
     pub docker_images: &'a camino::Utf8Path,
     pub contexts: Vec<(String, String)>,
     pub secrets: Vec<(String, Utf8PathBuf)>,
+    pub files: Vec<(Utf8PathBuf, String)>,
     pub proxies: Vec<String>,
     /// Command that starts a Python connector, as ENTRYPOINT has it.
     pub entry_point: Option<String>,
@@ -73,7 +77,12 @@ impl BuildPlan {
         let language = buildable(connector)?;
         let base = base_image(connector, inputs.config)?;
         let image = format!("{}:{}", connector.metadata.docker_repository, inputs.tag);
-        let image = image.parse().map_err(|error| Problem::usage(format!("{}: data.dockerRepository: {error}", connector.name)))?;
+        let image = image.parse().map_err(|error| {
+            Problem::usage(format!(
+                "{}: data.dockerRepository: {error}",
+                connector.name
+            ))
+        })?;
         let dockerfile = match language {
             Language::ManifestOnly => "Dockerfile.manifest-only-connector",
             Language::Python | Language::Java => "Dockerfile.python-connector",
@@ -89,8 +98,13 @@ impl BuildPlan {
             labels: labels(connector, &base, inputs.revision),
             contexts: inputs.contexts,
             secrets: inputs.secrets,
+            files: inputs.files,
             proxies: inputs.proxies,
-            specs: inputs.platforms.iter().map(|platform| spec_check(*platform, inputs.native, inputs.config)).collect(),
+            specs: inputs
+                .platforms
+                .iter()
+                .map(|platform| spec_check(*platform, inputs.native, inputs.config))
+                .collect(),
             base,
         })
     }
@@ -102,33 +116,74 @@ impl BuildPlan {
             format!("--file={}", self.dockerfile),
             // gzip, since zstd layers have broken pulls on old engines; level 1, since a heavy connector's layers
             // take a third of the time and a tenth more space.
-            format!("--output=type=image,name={},push=false,compression=gzip,compression-level=1", self.image),
+            format!(
+                "--output=type=image,name={},push=false,compression=gzip,compression-level=1",
+                self.image
+            ),
             "--provenance=false".to_owned(),
             "--progress=plain".to_owned(),
             // A registry on the host's loopback and the host's own package index are reachable this way.
             "--network=host".to_owned(),
         ];
-        args.extend(self.arguments.iter().map(|(name, value)| format!("--build-arg={name}={value}")));
-        args.extend(self.proxies.iter().map(|name| format!("--build-arg={name}")));
-        args.extend(self.labels.iter().map(|(name, value)| format!("--label={name}={value}")));
-        args.extend(self.contexts.iter().map(|(name, value)| format!("--build-context={name}={value}")));
-        args.extend(self.secrets.iter().map(|(id, path)| format!("--secret=id={id},src={path}")));
+        args.extend(
+            self.arguments
+                .iter()
+                .map(|(name, value)| format!("--build-arg={name}={value}")),
+        );
+        args.extend(
+            self.proxies
+                .iter()
+                .map(|name| format!("--build-arg={name}")),
+        );
+        args.extend(
+            self.labels
+                .iter()
+                .map(|(name, value)| format!("--label={name}={value}")),
+        );
+        args.extend(
+            self.contexts
+                .iter()
+                .map(|(name, value)| format!("--build-context={name}={value}")),
+        );
+        args.extend(
+            self.secrets
+                .iter()
+                .map(|(id, path)| format!("--secret=id={id},src={path}")),
+        );
         args.push(self.directory.to_string());
         args
     }
 
     /// The plan as lines for a reader.
     pub fn lines(&self) -> Vec<String> {
-        let mut lines = vec![format!("{} ({}) -> {}", self.connector, self.language, self.image)];
+        let mut lines = vec![format!(
+            "{} ({}) -> {}",
+            self.connector, self.language, self.image
+        )];
         lines.push(match self.base.because {
             Because::Declared => format!("  base   {}", self.base.used),
-            Because::Mirror => format!("  base   {} (mirror of {})", self.base.used, self.base.declared.name()),
-            Because::StandIn => format!("  base   {} (stands in for {})", self.base.used, self.base.declared),
+            Because::Mirror => format!(
+                "  base   {} (mirror of {})",
+                self.base.used,
+                self.base.declared.name()
+            ),
+            Because::StandIn => format!(
+                "  base   {} (stands in for {})",
+                self.base.used, self.base.declared
+            ),
         });
-        lines.push(format!("  build  {} from {}", platform::join(&self.platforms), self.dockerfile));
+        lines.push(format!(
+            "  build  {} from {}",
+            platform::join(&self.platforms),
+            self.dockerfile
+        ));
         for spec in &self.specs {
             let how = if spec.emulated { "emulated" } else { "native" };
-            lines.push(format!("  spec   {} ({how}, at most {} s)", spec.platform, spec.limit.as_secs()));
+            lines.push(format!(
+                "  spec   {} ({how}, at most {} s)",
+                spec.platform,
+                spec.limit.as_secs()
+            ));
         }
         lines
     }
@@ -138,64 +193,145 @@ impl BuildPlan {
 pub fn buildable(connector: &Connector) -> Result<Language, Problem> {
     match connector.language {
         Some(language @ (Language::Python | Language::ManifestOnly)) => Ok(language),
-        Some(Language::Java) => Err(Problem::usage(format!("{} is written in java, which is not supported", connector.name))
-            .help("python and manifest-only connectors are built here; Gradle builds the java ones")),
-        None => Err(Problem::usage(format!("the language of {} can't be told", connector.name))
-            .help(format!("{} has neither manifest.yaml nor pyproject.toml", connector.directory))),
+        Some(Language::Java) => Err(Problem::usage(format!(
+            "{} is written in java, which is not supported",
+            connector.name
+        ))
+        .help("python and manifest-only connectors are built here; Gradle builds the java ones")),
+        None => Err(
+            Problem::usage(format!("the language of {} can't be told", connector.name)).help(
+                format!(
+                    "{} has neither manifest.yaml nor pyproject.toml",
+                    connector.directory
+                ),
+            ),
+        ),
     }
 }
 
 /// The base image to build on; an error when metadata declares none.
 pub fn base_image(connector: &Connector, config: &Config) -> Result<BaseImage, Problem> {
-    let place = format!("{}/metadata.yaml: data.connectorBuildOptions.baseImage", connector.directory);
+    let place = format!(
+        "{}/metadata.yaml: data.connectorBuildOptions.baseImage",
+        connector.directory
+    );
     let declared = connector.metadata.base_image.as_ref().ok_or_else(|| {
-        Problem::usage(format!("{place}: missing")).help("declare the image to build on as image:tag@sha256:digest")
+        Problem::usage(format!("{place}: missing"))
+            .help("declare the image to build on as image:tag@sha256:digest")
     })?;
-    BaseImage::resolve(declared, config).map_err(|error| Problem::usage(format!("{place}: {error}")))
+    BaseImage::resolve(declared, config)
+        .map_err(|error| Problem::usage(format!("{place}: {error}")))
 }
 
 /// Build arguments as Airbyte's own Dockerfiles take them, and the entry point.
-fn arguments(connector: &Connector, base: &BaseImage, inputs: &Inputs<'_>) -> Vec<(String, String)> {
+fn arguments(
+    connector: &Connector,
+    base: &BaseImage,
+    inputs: &Inputs<'_>,
+) -> Vec<(String, String)> {
     let mut arguments = vec![
         ("BASE_IMAGE", base.used.to_string()),
         ("CONNECTOR_NAME", connector.name.to_string()),
         ("CONNECTOR_SNAKE_NAME", connector.name.snake()),
         ("CONNECTOR_VERSION", connector.metadata.version.to_string()),
     ];
-    arguments.extend(inputs.entry_point.iter().map(|command| ("ENTRY_POINT", command.clone())));
+    arguments.extend(
+        inputs
+            .entry_point
+            .iter()
+            .map(|command| ("ENTRY_POINT", command.clone())),
+    );
+    arguments.extend(
+        inputs
+            .revision
+            .and_then(|r| r.changed.as_ref())
+            .map(|c| ("SOURCE_DATE_EPOCH", c.epoch.to_string())),
+    );
     arguments
-        .extend(inputs.revision.and_then(|r| r.changed.as_ref()).map(|c| ("SOURCE_DATE_EPOCH", c.epoch.to_string())));
-    arguments.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 /// Labels of the OCI image specification ("Pre-Defined Annotation Keys") and Airbyte's two.
-fn labels(connector: &Connector, base: &BaseImage, revision: Option<&Revision>) -> Vec<(String, String)> {
+fn labels(
+    connector: &Connector,
+    base: &BaseImage,
+    revision: Option<&Revision>,
+) -> Vec<(String, String)> {
     let version = connector.metadata.version.to_string();
     let mut labels = vec![
-        ("io.airbyte.name", connector.metadata.docker_repository.clone()),
+        (
+            "io.airbyte.name",
+            connector.metadata.docker_repository.clone(),
+        ),
         ("io.airbyte.version", version.clone()),
-        ("org.opencontainers.image.title", connector.metadata.title.clone()),
+        (
+            "org.opencontainers.image.title",
+            connector.metadata.title.clone(),
+        ),
         ("org.opencontainers.image.version", version),
-        ("org.opencontainers.image.licenses", connector.metadata.license.clone()),
-        ("org.opencontainers.image.documentation", connector.metadata.documentation_url.clone()),
-        ("org.opencontainers.image.base.name", base.used.clone().without_digest()),
+        (
+            "org.opencontainers.image.licenses",
+            connector.metadata.license.clone(),
+        ),
+        (
+            "org.opencontainers.image.documentation",
+            connector.metadata.documentation_url.clone(),
+        ),
+        (
+            "org.opencontainers.image.base.name",
+            base.used.clone().without_digest().to_string(),
+        ),
     ];
-    labels.extend(base.used.digest.iter().map(|digest| ("org.opencontainers.image.base.digest", digest.to_string())));
+    labels.extend(
+        base.used
+            .digest
+            .iter()
+            .map(|digest| ("org.opencontainers.image.base.digest", digest.to_string())),
+    );
     if let Some(revision) = revision {
         let dirty = if revision.dirty { "-dirty" } else { "" };
-        labels.push(("org.opencontainers.image.revision", format!("{}{dirty}", revision.commit)));
-        labels.extend(revision.source.iter().map(|source| ("org.opencontainers.image.source", source.clone())));
-        labels.extend(revision.changed.iter().map(|changed| ("org.opencontainers.image.created", changed.date.clone())));
+        labels.push((
+            "org.opencontainers.image.revision",
+            format!("{}{dirty}", revision.commit),
+        ));
+        labels.extend(
+            revision
+                .source
+                .iter()
+                .map(|source| ("org.opencontainers.image.source", source.clone())),
+        );
+        labels.extend(
+            revision
+                .changed
+                .iter()
+                .map(|changed| ("org.opencontainers.image.created", changed.date.clone())),
+        );
     }
-    labels.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    labels
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 fn spec_check(platform: Platform, native: Option<Platform>, config: &Config) -> SpecCheck {
     let emulated = native != Some(platform);
-    let seconds = if emulated { config.spec_timeout_emulated } else { config.spec_timeout };
-    SpecCheck { platform, emulated, limit: Duration::from_secs(seconds) }
+    let seconds = if emulated {
+        config.spec_timeout_emulated
+    } else {
+        config.spec_timeout
+    };
+    SpecCheck {
+        platform,
+        emulated,
+        limit: Duration::from_secs(seconds),
+    }
 }
 
-fn whole_seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+fn whole_seconds<S: serde::Serializer>(
+    duration: &Duration,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(duration.as_secs())
 }

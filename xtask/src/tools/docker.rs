@@ -82,7 +82,12 @@ impl Engine {
                 Ok(EngineInfo::from(info))
             }
             _ => {
-                let last = finished.tail().lines().last().unwrap_or("no answer").to_owned();
+                let last = finished
+                    .tail()
+                    .lines()
+                    .last()
+                    .unwrap_or("no answer")
+                    .to_owned();
                 Err(Problem::new(Exit::Environment, last).into())
             }
         }

@@ -2,6 +2,7 @@
 
 pub mod buildx;
 pub mod docker;
+pub mod docker_images;
 pub mod git;
 pub mod grype;
 pub mod host;
