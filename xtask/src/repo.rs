@@ -1,6 +1,6 @@
 //! Finds the repository and loads its connectors.
 
-use std::thread;
+use std::{io::ErrorKind, thread};
 
 use anyhow::{Context, Result};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -147,38 +147,42 @@ impl Repo {
 
     fn read(&self, directory: &Utf8Path) -> Option<Result<Connector, BrokenConnector>> {
         let name = directory.file_name()?;
-        let text = match std::fs::read_to_string(self.root.join(directory).join("metadata.yaml")) {
-            Ok(text) => Ok(text),
+        let file = directory.join("metadata.yaml");
+        let broken = |reasons| BrokenConnector {
+            name: name.to_owned(),
+            directory: directory.to_owned(),
+            reasons,
+        };
+        let text = match std::fs::read_to_string(self.root.join(&file)) {
+            Ok(text) => text,
             Err(error)
-                if matches!(
-                    error.kind(),
-                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
-                ) =>
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
             {
                 return None;
             }
-            Err(error) => Err(vec![error.to_string()]),
+            Err(error) => return Some(Err(broken(vec![format!("{file}: {error}")]))),
         };
-        let connector = text.and_then(|text| {
-            let metadata = Metadata::parse(&text)?;
-            let name: ConnectorName = name.parse().map_err(|error| vec![error])?;
-            let language = Language::infer(self.build_files(directory), &metadata.tags);
-            Ok(Connector {
-                name,
-                directory: directory.to_owned(),
-                language,
-                metadata,
-            })
-        });
-        Some(connector.map_err(|reasons| {
-            BrokenConnector {
-                name: name.to_owned(),
-                directory: directory.to_owned(),
-                reasons: reasons
-                    .iter()
-                    .map(|reason| format!("{directory}/metadata.yaml: {reason}"))
-                    .collect(),
+        let metadata = match Metadata::parse(&text) {
+            Ok(metadata) => metadata,
+            Err(flaws) => {
+                return Some(Err(broken(
+                    flaws
+                        .iter()
+                        .map(|flaw| flaw.in_file(file.as_str()))
+                        .collect(),
+                )));
             }
+        };
+        let name: ConnectorName = match name.parse() {
+            Ok(name) => name,
+            Err(error) => return Some(Err(broken(vec![error]))),
+        };
+        let language = Language::infer(self.build_files(directory), &metadata.tags);
+        Some(Ok(Connector {
+            name,
+            directory: directory.to_owned(),
+            language,
+            metadata,
         }))
     }
 

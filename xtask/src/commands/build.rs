@@ -374,7 +374,7 @@ fn report(
             .report
             .note(format_args!("run it: {}", run_line(context, built)));
     }
-    if failed.len() > 1 {
+    if plans.len() > 1 && !failed.is_empty() {
         let names: Vec<String> = failed
             .iter()
             .map(|(plan, _)| plan.connector.to_string())

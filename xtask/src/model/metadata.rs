@@ -59,10 +59,28 @@ impl fmt::Display for SupportLevel {
     }
 }
 
+/// Something wrong with a metadata.yaml.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flaw {
+    /// Line and column, both from 1, where they are known.
+    pub at: Option<(usize, usize)>,
+    pub message: String,
+}
+
+impl Flaw {
+    /// `FILE:LINE:COLUMN: message`, the form that editors and terminals make a link of.
+    pub fn in_file(&self, file: &str) -> String {
+        match self.at {
+            Some((line, column)) => format!("{file}:{line}:{column}: {}", self.message),
+            None => format!("{file}: {}", self.message),
+        }
+    }
+}
+
 impl Metadata {
     /// Reads the text of a metadata.yaml. All that is wrong comes back at once, each with its YAML path, or,
     /// where the text is no YAML, with line, column and the line itself.
-    pub fn parse(text: &str) -> Result<Metadata, Vec<String>> {
+    pub fn parse(text: &str) -> Result<Metadata, Vec<Flaw>> {
         let document: Value =
             serde_yaml::from_str(text).map_err(|error| vec![syntax_error(text, &error)])?;
         let mut fields = Fields {
@@ -70,9 +88,8 @@ impl Metadata {
             problems: Vec::new(),
         };
         if !document["data"].is_mapping() {
-            return Err(vec![
-                "data: missing (every field of a connector stands under it)".to_owned(),
-            ]);
+            let message = "data: missing (every field of a connector stands under it)".to_owned();
+            return Err(vec![Flaw { at: None, message }]);
         }
         let metadata = Metadata {
             title: fields.text("name"),
@@ -101,17 +118,21 @@ impl Metadata {
 /// Reads fields below `data`, gathering what is wrong instead of stopping at the first.
 struct Fields<'a> {
     data: &'a Value,
-    problems: Vec<String>,
+    problems: Vec<Flaw>,
 }
 
 impl Fields<'_> {
+    fn complain(&mut self, message: String) {
+        self.problems.push(Flaw { at: None, message });
+    }
+
     fn text(&mut self, key: &str) -> String {
         self.value(key).unwrap_or_default()
     }
 
     fn value<T: for<'de> Deserialize<'de>>(&mut self, key: &str) -> Option<T> {
         if self.data[key].is_null() {
-            self.problems.push(format!("data.{key}: missing"));
+            self.complain(format!("data.{key}: missing"));
             return None;
         }
         self.optional(key)
@@ -123,7 +144,7 @@ impl Fields<'_> {
             return None;
         }
         T::deserialize(value)
-            .map_err(|error| self.problems.push(format!("data.{key}: {error}")))
+            .map_err(|error| self.complain(format!("data.{key}: {error}")))
             .ok()
     }
 
@@ -134,7 +155,7 @@ impl Fields<'_> {
     ) -> Option<T> {
         let text: String = self.value(key)?;
         parse(&text)
-            .map_err(|error| self.problems.push(format!("data.{key}: `{text}`: {error}")))
+            .map_err(|error| self.complain(format!("data.{key}: `{text}`: {error}")))
             .ok()
     }
 
@@ -145,30 +166,25 @@ impl Fields<'_> {
         }
         ImageRef::deserialize(value)
             .map_err(|error| {
-                self.problems
-                    .push(format!("data.connectorBuildOptions.baseImage: {error}"))
+                self.complain(format!("data.connectorBuildOptions.baseImage: {error}"))
             })
             .ok()
     }
 }
 
-/// `12:3: message` and the line with a mark under the column.
-fn syntax_error(text: &str, error: &serde_yaml::Error) -> String {
-    let Some(at) = error.location() else {
-        return error.to_string();
-    };
+/// What the YAML parser stumbled over, with the line itself and a mark under the column.
+fn syntax_error(text: &str, error: &serde_yaml::Error) -> Flaw {
     let message = error.to_string();
-    let message = message.split(" at line ").next().unwrap_or(&message);
-    let line = text
-        .lines()
-        .nth(at.line().saturating_sub(1))
-        .unwrap_or_default();
-    let mark = " ".repeat(at.column().saturating_sub(1));
-    format!(
-        "{}:{}: {message}\n    {line}\n    {mark}^",
-        at.line(),
-        at.column()
-    )
+    let Some(at) = error.location().map(|at| (at.line(), at.column())) else {
+        return Flaw { at: None, message };
+    };
+    let reason = message.split(" at line ").next().unwrap_or(&message);
+    let line = text.lines().nth(at.0.saturating_sub(1)).unwrap_or_default();
+    let mark = " ".repeat(at.1.saturating_sub(1));
+    Flaw {
+        at: Some(at),
+        message: format!("{reason}\n    {line}\n    {mark}^"),
+    }
 }
 
 #[cfg(test)]
@@ -211,14 +227,16 @@ metadataSpecVersion: '1.0'
             "documentationUrl",
         ] {
             assert!(
-                problems.contains(&format!("data.{path}: missing")),
+                problems
+                    .iter()
+                    .any(|flaw| flaw.message == format!("data.{path}: missing")),
                 "{path}: {problems:?}"
             );
         }
         assert!(
-            problems
-                .iter()
-                .any(|p| p.starts_with("data.supportLevel: unknown variant `gold`")),
+            problems.iter().any(|p| p
+                .message
+                .starts_with("data.supportLevel: unknown variant `gold`")),
             "{problems:?}"
         );
     }
@@ -233,6 +251,7 @@ metadataSpecVersion: '1.0'
         );
         assert!(
             Metadata::parse(&text).unwrap_err()[0]
+                .message
                 .starts_with("data.connectorBuildOptions.baseImage: `a b` is not")
         );
     }
@@ -242,9 +261,9 @@ metadataSpecVersion: '1.0'
         let problems = Metadata::parse("data:\n  name: [a\n  b: c\n").unwrap_err();
         assert_eq!(problems.len(), 1);
         assert!(
-            problems[0].contains("\n    ") && problems[0].contains('^'),
-            "{}",
-            problems[0]
+            problems[0].in_file("f").starts_with("f:3:4: ")
+                && problems[0].message.ends_with("\n      b: c\n       ^"),
+            "{problems:?}"
         );
     }
 }

@@ -1,0 +1,290 @@
+//! `connector build` against a fake docker.
+
+use crate::monorepo::{CONNECTORS, Monorepo, metadata};
+
+const BUILD: [&str; 3] = ["connector", "build", "source-a"];
+
+fn one() -> Monorepo {
+    Monorepo::new().manifest_only("source-a")
+}
+
+#[test]
+fn one_buildx_call_for_all_platforms_then_spec_on_each() {
+    let repo = one();
+    let finished = repo
+        .xtask()
+        .run(&["connector", "build", "source-a", "--platform", "all"])
+        .code(0);
+    assert_eq!(finished.stdout, "docker.io/airbyte/source-a:dev\n");
+    let last = finished.stderr.lines().last().unwrap();
+    assert_eq!(
+        last,
+        "run it: docker run --rm docker.io/airbyte/source-a:dev spec"
+    );
+    let log = repo.log();
+    let builds: Vec<&str> = log
+        .lines()
+        .filter(|line| line.starts_with("buildx build"))
+        .collect();
+    assert_eq!(builds.len(), 1, "{log}");
+    for expected in [
+        "--platform=linux/amd64,linux/arm64",
+        "--build-arg=BASE_IMAGE=docker.io/airbyte/base:1.0.0@sha256:c44839",
+        "--build-arg=CONNECTOR_NAME=source-a --build-arg=CONNECTOR_SNAKE_NAME=source_a --build-arg=CONNECTOR_VERSION=1.2.3",
+        "--label=io.airbyte.name=airbyte/source-a --label=io.airbyte.version=1.2.3",
+        "--label=org.opencontainers.image.base.digest=sha256:c44839",
+    ] {
+        assert!(builds[0].contains(expected), "{expected}\n{}", builds[0]);
+    }
+    for platform in ["linux/amd64", "linux/arm64"] {
+        let run = log
+            .lines()
+            .find(|line| line.starts_with("run ") && line.contains(platform))
+            .unwrap();
+        assert!(
+            run.contains("--rm")
+                && run.contains("--network none")
+                && run.ends_with("docker.io/airbyte/source-a:dev spec"),
+            "{run}"
+        );
+    }
+}
+
+#[test]
+fn the_default_is_the_hosts_platform_alone() {
+    let repo = one();
+    repo.xtask().run(&BUILD).code(0);
+    let log = repo.log();
+    assert!(
+        log.lines().any(
+            |line| line.starts_with("buildx build") && line.contains("--platform=linux/amd64 ")
+        ),
+        "{log}"
+    );
+    assert_eq!(
+        log.lines().filter(|line| line.starts_with("run ")).count(),
+        1
+    );
+}
+
+#[test]
+fn json_gives_digest_and_where_the_spec_is() {
+    let repo = one();
+    let built = repo
+        .xtask()
+        .run(&["connector", "build", "source-a", "--json", "--tag", "t1"])
+        .code(0)
+        .json();
+    assert_eq!(built[0]["image"], "docker.io/airbyte/source-a:t1");
+    assert_eq!(built[0]["digest"], format!("sha256:{}", "1".repeat(64)));
+    let spec = std::fs::read_to_string(built[0]["specs"][0]["path"].as_str().unwrap()).unwrap();
+    assert!(spec.contains("\"connectionSpecification\""), "{spec}");
+}
+
+#[test]
+fn a_dry_run_prints_the_plan_and_starts_nothing() {
+    let repo = one();
+    let finished = repo
+        .xtask()
+        .run(&[
+            "connector",
+            "build",
+            "source-a",
+            "--dry-run",
+            "--platform",
+            "all",
+        ])
+        .code(0);
+    for expected in [
+        "source-a (manifest-only) -> docker.io/airbyte/source-a:dev",
+        "spec   linux/arm64 (emulated, at most 300 s)",
+    ] {
+        assert!(finished.stdout.contains(expected), "{}", finished.stdout);
+    }
+    assert!(
+        !repo.log().contains("build") && !repo.log().contains("run"),
+        "{}",
+        repo.log()
+    );
+    let without_engine = repo.xtask().env("FAKE_DOCKER", "no-engine").run(&[
+        "connector",
+        "build",
+        "source-a",
+        "--dry-run",
+        "--platform",
+        "all",
+    ]);
+    assert_eq!(without_engine.code(0).stdout, finished.stdout);
+}
+
+#[test]
+fn what_is_planned_is_what_runs() {
+    let repo = one();
+    let plan = repo
+        .xtask()
+        .run(&["connector", "build", "source-a", "--dry-run", "--json"])
+        .code(0)
+        .json();
+    repo.xtask().run(&BUILD).code(0);
+    let log = repo.log();
+    let build = log
+        .lines()
+        .find(|line| line.starts_with("buildx build"))
+        .unwrap();
+    for (field, flag) in [
+        ("arguments", "--build-arg"),
+        ("labels", "--label"),
+        ("contexts", "--build-context"),
+    ] {
+        let planned: Vec<String> = plan[0][field]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|pair| {
+                format!(
+                    "{flag}={}={}",
+                    pair[0].as_str().unwrap(),
+                    pair[1].as_str().unwrap()
+                )
+            })
+            .collect();
+        let ran = build.matches(&format!("{flag}=")).count();
+        assert_eq!(planned.len(), ran, "{field}: {build}");
+        assert!(
+            planned.iter().all(|argument| build.contains(argument)),
+            "{planned:?}\n{build}"
+        );
+    }
+}
+
+#[test]
+fn a_wrong_spec_is_shown_with_the_last_words() {
+    let repo = one();
+    for (spec, expected) in [
+        (
+            "Traceback (most recent call last):",
+            "first line that is no Airbyte message: Traceback",
+        ),
+        (
+            r#"{"type":"SPEC","spec":{"connectionSpecification":{"type":"array"}}}"#,
+            "type is \"array\", expected \"object\"",
+        ),
+    ] {
+        let finished = repo.xtask().env("FAKE_SPEC", spec).run(&BUILD).code(1);
+        finished
+            .says("spec of source-a on linux/amd64 is wrong")
+            .says(expected)
+            .says("    the last words");
+    }
+    let failing = repo
+        .xtask()
+        .env("FAKE_DOCKER", "failing-spec")
+        .run(&BUILD)
+        .code(1);
+    failing.says("the container exited with 3");
+}
+
+#[test]
+fn a_spec_that_hangs_is_ended_with_its_container() {
+    let repo = one();
+    let finished = repo
+        .xtask()
+        .env("FAKE_DOCKER", "endless-spec")
+        .env("XTASK_SPEC_TIMEOUT", "1")
+        .run(&BUILD)
+        .code(1);
+    finished.says("the container took longer than 1 s");
+    assert!(
+        repo.log().contains("rm --force xtask-spec-"),
+        "{}",
+        repo.log()
+    );
+}
+
+#[test]
+fn failures_of_the_engine_say_what_to_do() {
+    let repo = one();
+    for (fault, code, expected) in [
+        (
+            "broken-build",
+            1,
+            "build image for source-a: `docker buildx build ",
+        ),
+        (
+            "broken-build",
+            1,
+            "exited with 1\n    ERROR: failed to solve: it broke",
+        ),
+        ("full-disk", 3, "the disk is full"),
+        ("full-disk", 3, "help: `docker system df`"),
+        (
+            "no-base",
+            1,
+            "base image docker.io/airbyte/base:1 can't be had",
+        ),
+        ("no-base", 1, "help: check connectorBuildOptions.baseImage"),
+    ] {
+        repo.xtask()
+            .env("FAKE_DOCKER", fault)
+            .run(&BUILD)
+            .code(code)
+            .says(expected);
+    }
+}
+
+#[test]
+fn one_failing_connector_hides_no_other() {
+    let repo = one().manifest_only("source-b").manifest_only("source-c");
+    let finished = repo
+        .xtask()
+        .env("FAKE_BREAKS", "airbyte/source-b:dev")
+        .run(&["connector", "build", "source-*"])
+        .code(1);
+    assert_eq!(
+        finished.stdout,
+        "docker.io/airbyte/source-a:dev\ndocker.io/airbyte/source-c:dev\n"
+    );
+    finished
+        .says("build image for source-b")
+        .says("1 of 3 failed: source-b");
+}
+
+#[test]
+fn what_can_t_be_built_is_said_at_once_and_before_anything_runs() {
+    let no_base = metadata("source-bare")
+        .replace("  connectorBuildOptions:\n", "")
+        .replace("    baseImage", "  erdUrl");
+    let repo = one()
+        .connector("source-java", &["build.gradle.kts"])
+        .file(&format!("{CONNECTORS}/source-bare/metadata.yaml"), &no_base)
+        .file(&format!("{CONNECTORS}/source-bare/manifest.yaml"), "");
+    let finished = repo
+        .xtask()
+        .run(&["connector", "build", "source-*"])
+        .code(2);
+    finished
+        .says("source-java is written in java, which is not supported")
+        .says("source-bare/metadata.yaml: data.connectorBuildOptions.baseImage: missing");
+    assert_eq!(repo.log(), "");
+}
+
+#[test]
+fn images_are_named_by_the_declared_repository() {
+    let text = metadata("source-a").replace("airbyte/source-a", "airbyte/source-declared");
+    let repo = one().file(&format!("{CONNECTORS}/source-a/metadata.yaml"), &text);
+    assert_eq!(
+        repo.xtask().run(&BUILD).code(0).stdout,
+        "docker.io/airbyte/source-declared:dev\n"
+    );
+}
+
+#[test]
+fn a_repository_without_dockerfiles_is_built_with_our_own() {
+    let repo = one();
+    repo.xtask().run(&BUILD).code(0);
+    let ours = include_str!("../../../docker-images/Dockerfile.manifest-only-connector");
+    assert_eq!(
+        repo.read("target/xtask/docker-images/Dockerfile.manifest-only-connector"),
+        ours
+    );
+}

@@ -1,0 +1,55 @@
+//! `config` and the errors of configuration.
+
+use crate::monorepo::Monorepo;
+
+fn with(section: &str) -> Monorepo {
+    Monorepo::new().file(
+        "Cargo.toml",
+        &format!("[workspace.metadata.connector]\n{section}"),
+    )
+}
+
+#[test]
+fn each_value_comes_with_where_it_is_from() {
+    let finished = with("jobs = 2\nspec-timeout = 7\n")
+        .xtask()
+        .env("XTASK_JOBS", "3")
+        .run(&["config", "--config", "registry=ghcr.io/me"])
+        .code(0);
+    let line = |key: &str| {
+        let line = finished
+            .stdout
+            .lines()
+            .find(|line| line.starts_with(key))
+            .unwrap();
+        line.split_whitespace()
+            .skip(1)
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    assert_eq!(line("jobs "), "3 XTASK_JOBS");
+    assert_eq!(line("registry "), "\"ghcr.io/me\" flag");
+    assert_eq!(line("spec-timeout "), "7 Cargo.toml");
+    assert_eq!(line("scan.cutoff "), "\"high\" default");
+}
+
+#[test]
+fn a_mistake_names_the_key_the_line_and_the_known_keys() {
+    let finished = with("regsitry = 'x'\n").xtask().run(&["config"]).code(2);
+    finished
+        .says("Cargo.toml")
+        .says("line 2, column 1")
+        .says("unknown field `regsitry`, expected one of `registry`");
+    with("")
+        .xtask()
+        .env("XTASK_PLATFORMS", "linux/s390x")
+        .run(&["config"])
+        .code(2)
+        .says("XTASK_PLATFORMS");
+    with("")
+        .xtask()
+        .run(&["config", "--config", "job=1"])
+        .code(2)
+        .says("unknown key `job`")
+        .says("known keys: registry");
+}

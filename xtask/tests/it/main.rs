@@ -1,0 +1,9 @@
+//! The built binary, first against fake programs on PATH, then against a real engine.
+
+mod build;
+mod config;
+mod doctor;
+mod fleet;
+mod interrupt;
+mod list;
+mod monorepo;

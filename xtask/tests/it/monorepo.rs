@@ -1,0 +1,196 @@
+//! A repository of connectors in a temporary directory, and xtask run on it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use tempfile::TempDir;
+
+pub const CONNECTORS: &str = "airbyte-integrations/connectors";
+
+/// Variables of this process that would reach xtask and change what a test sees.
+const FOREIGN: [&str; 8] = [
+    "DOCKER_HOST",
+    "DOCKER_CONTEXT",
+    "SSL_CERT_FILE",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "NO_COLOR",
+];
+
+pub struct Monorepo {
+    directory: TempDir,
+}
+
+impl Monorepo {
+    /// An empty repository with a fake docker.
+    pub fn new() -> Monorepo {
+        let repo = Monorepo {
+            directory: tempfile::tempdir().unwrap(),
+        };
+        fs::create_dir_all(repo.root().join(CONNECTORS)).unwrap();
+        fs::create_dir_all(repo.scratch()).unwrap();
+        repo
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.directory
+            .path()
+            .join("repo")
+            .canonicalize()
+            .unwrap_or_else(|_| self.directory.path().join("repo"))
+    }
+
+    /// Where xtask's temporary files go.
+    pub fn scratch(&self) -> PathBuf {
+        self.directory.path().join("tmp")
+    }
+
+    pub fn file(self, path: &str, text: &str) -> Monorepo {
+        let path = self.root().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+        self
+    }
+
+    /// A connector with valid metadata and the files given.
+    pub fn connector(self, name: &str, files: &[&str]) -> Monorepo {
+        let metadata = metadata(name);
+        let repo = self.file(&format!("{CONNECTORS}/{name}/metadata.yaml"), &metadata);
+        files.iter().fold(repo, |repo, file| {
+            repo.file(&format!("{CONNECTORS}/{name}/{file}"), "")
+        })
+    }
+
+    pub fn manifest_only(self, name: &str) -> Monorepo {
+        self.connector(name, &["manifest.yaml"])
+    }
+
+    /// xtask at the top of the repository, with the fake programs first on PATH.
+    pub fn xtask(&self) -> Xtask {
+        let fakes = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/fake");
+        let path = std::env::join_paths([fakes, "/usr/bin".into(), "/bin".into()]).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        for (name, _) in std::env::vars() {
+            if name.starts_with("XTASK_") || FOREIGN.contains(&name.as_str()) {
+                command.env_remove(name);
+            }
+        }
+        command
+            .current_dir(self.root())
+            .env("PATH", path)
+            .env("TMPDIR", self.scratch())
+            .env("FAKE_LOG", self.log_path());
+        Xtask { command }
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.directory.path().join("fake.log")
+    }
+
+    /// A file that the fake docker makes when it starts an endless build.
+    pub fn building(&self) -> PathBuf {
+        self.directory.path().join("fake.log.building")
+    }
+
+    /// The calls of the fake docker so far, one a line.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    pub fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.root().join(path)).unwrap()
+    }
+}
+
+/// metadata.yaml of a connector that has all it needs.
+pub fn metadata(name: &str) -> String {
+    let kind = name.split('-').next().unwrap();
+    format!(
+        "data:
+  connectorBuildOptions:
+    baseImage: docker.io/airbyte/base:1.0.0@sha256:c44839ba84406116e8ba68722a0f30e8f6e7056c726f447681bb9e9ece8bd916
+  connectorSubtype: api
+  connectorType: {kind}
+  definitionId: dfd88b22-b603-4c3d-aad7-3701784586b1
+  dockerImageTag: 1.2.3
+  dockerRepository: airbyte/{name}
+  documentationUrl: https://docs.airbyte.com/integrations/{kind}s/x
+  githubIssueLabel: {name}
+  license: MIT
+  name: The {name}
+  releaseStage: alpha
+  supportLevel: community
+  tags:
+    - cdk:low-code
+    - language:manifest-only
+metadataSpecVersion: \"1.0\"
+"
+    )
+}
+
+/// One run of xtask to come.
+pub struct Xtask {
+    pub command: Command,
+}
+
+impl Xtask {
+    pub fn env(mut self, name: &str, value: &str) -> Xtask {
+        self.command.env(name, value);
+        self
+    }
+
+    pub fn current_dir(mut self, directory: impl AsRef<Path>) -> Xtask {
+        self.command.current_dir(directory);
+        self
+    }
+
+    pub fn run(mut self, arguments: &[&str]) -> Finished {
+        Finished::from(self.command.args(arguments).output().unwrap())
+    }
+}
+
+/// What a run printed and how it ended.
+#[derive(Debug)]
+pub struct Finished {
+    pub status: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl From<Output> for Finished {
+    fn from(output: Output) -> Finished {
+        Finished {
+            status: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+impl Finished {
+    /// Asserts the exit code, showing everything when it is another.
+    #[track_caller]
+    pub fn code(self, expected: i32) -> Finished {
+        assert_eq!(self.status, Some(expected), "{self:#?}");
+        self
+    }
+
+    #[track_caller]
+    pub fn says(self, expected: &str) -> Finished {
+        assert!(
+            self.stderr.contains(expected),
+            "stderr lacks {expected:?}\n{}",
+            self.stderr
+        );
+        self
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}\n{self:#?}"))
+    }
+}
