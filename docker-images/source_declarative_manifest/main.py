@@ -1,0 +1,4 @@
+from source_declarative_manifest.run import run
+
+if __name__ == "__main__":
+    run()
