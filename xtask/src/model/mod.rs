@@ -2,8 +2,11 @@
 
 pub mod config;
 pub mod connector;
+pub mod hash;
 pub mod image;
+pub mod machine_code;
 pub mod metadata;
 pub mod platform;
 pub mod problem;
 pub mod revision;
+pub mod target;

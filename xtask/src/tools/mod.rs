@@ -6,6 +6,8 @@ pub mod docker_images;
 pub mod git;
 pub mod grype;
 pub mod host;
+pub mod http;
 pub mod process;
 pub mod registry;
+pub mod retry;
 pub mod uv;

@@ -2,28 +2,11 @@
 
 use std::time::Duration;
 
+use super::http;
 use anyhow::{Context, Result};
-use ureq::{
-    Agent,
-    tls::{RootCerts, TlsConfig},
-};
 
 /// Answers come in well under a second; a registry that needs longer is as good as unreachable.
 const QUESTION: Duration = Duration::from_secs(10);
-
-/// An HTTP client that trusts what this host trusts and takes its proxy from the environment.
-fn agent() -> Agent {
-    let tls = TlsConfig::builder()
-        .root_certs(RootCerts::PlatformVerifier)
-        .build();
-    Agent::config_builder()
-        .tls_config(tls)
-        .timeout_global(Some(QUESTION))
-        .http_status_as_error(false)
-        .user_agent(concat!("xtask/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .into()
-}
 
 /// The base address of a registry's API: docker.io's lives on another host, a loopback one speaks plain HTTP.
 fn address(registry: &str) -> String {
@@ -38,7 +21,7 @@ fn address(registry: &str) -> String {
 /// Asks whether `registry` (host and port) answers; being asked to log in is an answer.
 pub fn ping(registry: &str) -> Result<()> {
     let url = format!("{}/v2/", address(registry));
-    let status = agent()
+    let status = http::asking(QUESTION)
         .get(&url)
         .call()
         .with_context(|| format!("GET {url}"))?

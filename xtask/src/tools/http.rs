@@ -1,0 +1,37 @@
+//! The HTTP client that registries and package indexes are asked with.
+
+use std::time::Duration;
+
+use ureq::{
+    Agent,
+    config::ConfigBuilder,
+    tls::{RootCerts, TlsConfig},
+    typestate::AgentScope,
+};
+
+/// A client for questions that are answered within `limit`.
+pub fn asking(limit: Duration) -> Agent {
+    configured().timeout_global(Some(limit)).build().into()
+}
+
+/// A client for downloads of any length, that gives up when nothing arrives for `stall`.
+pub fn downloading(stall: Duration) -> Agent {
+    configured()
+        .timeout_connect(Some(stall))
+        .timeout_recv_response(Some(stall))
+        .timeout_per_read(Some(stall))
+        .timeout_per_write(Some(stall))
+        .build()
+        .into()
+}
+
+/// Trusts what this host trusts and takes its proxy from the environment; every status is an answer.
+fn configured() -> ConfigBuilder<AgentScope> {
+    let tls = TlsConfig::builder()
+        .root_certs(RootCerts::PlatformVerifier)
+        .build();
+    Agent::config_builder()
+        .tls_config(tls)
+        .http_status_as_error(false)
+        .user_agent(concat!("xtask/", env!("CARGO_PKG_VERSION")))
+}

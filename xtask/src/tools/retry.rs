@@ -1,0 +1,421 @@
+//! The one retry loop: what is tried again, when, and for how long.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Error, Result};
+
+use super::process::check_interrupted;
+
+/// How often and how long something is tried.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// Attempts in all, the first one included.
+    pub tries: u32,
+    /// No wait begins that would end later than this after the start.
+    pub total: Duration,
+    /// Longest wait before the second attempt; it doubles with each one after that.
+    pub first: Duration,
+    /// Longest wait of our own choice; a server's Retry-After may ask for more.
+    pub longest: Duration,
+}
+
+impl Policy {
+    /// For requests that answer in seconds.
+    pub const NETWORK: Policy = Policy {
+        tries: 6,
+        total: Duration::from_secs(300),
+        first: Duration::from_secs(1),
+        longest: Duration::from_secs(30),
+    };
+}
+
+/// A failed attempt.
+#[derive(Debug)]
+pub struct Failed {
+    pub error: Error,
+    pub next: Next,
+}
+
+/// What a failure leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Trying again would fail again.
+    GiveUp,
+    /// Another attempt may succeed, not before this much time has passed.
+    Again(Duration),
+}
+
+impl Failed {
+    pub fn for_good(error: impl Into<Error>) -> Failed {
+        Failed {
+            error: error.into(),
+            next: Next::GiveUp,
+        }
+    }
+
+    pub fn for_now(error: impl Into<Error>) -> Failed {
+        Failed {
+            error: error.into(),
+            next: Next::Again(Duration::ZERO),
+        }
+    }
+}
+
+/// Time and chance, so that tests need neither.
+pub trait Waiting {
+    /// Time since some fixed moment.
+    fn now(&self) -> Duration;
+    /// Returns after this long, or with an error when Ctrl-C was pressed.
+    fn wait(&self, time: Duration) -> Result<()>;
+    /// At least 0 and below 1.
+    fn random(&self) -> f64;
+}
+
+/// The real clock.
+#[derive(Debug)]
+pub struct Clock(Instant);
+
+impl Default for Clock {
+    fn default() -> Clock {
+        Clock(Instant::now())
+    }
+}
+
+impl Waiting for Clock {
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn wait(&self, time: Duration) -> Result<()> {
+        let end = Instant::now() + time;
+        loop {
+            check_interrupted()?;
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            thread::sleep(left.min(Duration::from_millis(50)));
+        }
+    }
+
+    /// The standard library seeds each hasher from the operating system; spreading waits needs no more than that.
+    fn random(&self) -> f64 {
+        (RandomState::new().hash_one(0_u8) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+/// Calls `attempt` until it succeeds, fails for good, or the policy is used up. Waits grow exponentially with full
+/// jitter (a random share of the longest wait), and are never shorter than what a server asked for.
+pub fn retry<T>(
+    policy: &Policy,
+    waiting: &impl Waiting,
+    mut attempt: impl FnMut() -> Result<T, Failed>,
+) -> Result<T> {
+    let start = waiting.now();
+    for number in 1.. {
+        check_interrupted()?;
+        let Failed { error, next } = match attempt() {
+            Ok(value) => return Ok(value),
+            Err(failed) => failed,
+        };
+        let Next::Again(asked) = next else {
+            return Err(error);
+        };
+        let tried = if number == 1 {
+            "tried once".to_owned()
+        } else {
+            format!("tried {number} times")
+        };
+        if number >= policy.tries {
+            return Err(error.context(tried));
+        }
+        let wait = asked + backoff(policy, number).mul_f64(waiting.random());
+        if (waiting.now() - start) + wait > policy.total {
+            return Err(error.context(format!(
+                "{tried}; the next attempt would come {} s later, after the {} s allowed",
+                wait.as_secs(),
+                policy.total.as_secs()
+            )));
+        }
+        waiting.wait(wait)?;
+    }
+    unreachable!("the loop ends by returning")
+}
+
+/// The longest wait after attempt `number`.
+fn backoff(policy: &Policy, number: u32) -> Duration {
+    let factor = 2_u32.checked_pow(number - 1).unwrap_or(u32::MAX);
+    policy.first.saturating_mul(factor).min(policy.longest)
+}
+
+/// Statuses that say "not now": RFC 9110 and 6585, and 5xx, which are the server's fault.
+pub fn is_transient(status: u16) -> bool {
+    matches!(status, 408 | 425 | 429 | 500..=599)
+}
+
+/// How long a response asks to be left alone: Retry-After in seconds or as a date (RFC 9110, 10.2.3), or Docker
+/// Hub's X-Retry-After as a Unix time.
+pub fn asked_wait(
+    retry_after: Option<&str>,
+    x_retry_after: Option<&str>,
+    now: SystemTime,
+) -> Duration {
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let until = |moment: u64| Duration::from_secs(moment).saturating_sub(now);
+    let header = retry_after.map(str::trim).and_then(|text| {
+        let seconds = text.parse().ok().map(Duration::from_secs);
+        seconds.or_else(|| http_date(text).map(until))
+    });
+    let hub = x_retry_after
+        .and_then(|text| text.trim().parse().ok())
+        .map(until);
+    header.or(hub).unwrap_or_default()
+}
+
+/// Seconds since 1970 of `Wed, 21 Oct 2015 07:28:00 GMT`, the only form that servers may send.
+fn http_date(text: &str) -> Option<u64> {
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let (_, date) = text.split_once(", ")?;
+    let mut words = date.split(' ');
+    let day: u64 = words
+        .next()?
+        .parse()
+        .ok()
+        .filter(|day| (1..=31).contains(day))?;
+    let month = words.next()?;
+    let month = MONTHS.iter().position(|name| *name == month)? as u64 + 1;
+    let year: u64 = words
+        .next()?
+        .parse()
+        .ok()
+        .filter(|year| (1970..=9999).contains(year))?;
+    let mut clock = words.next()?.split(':').map(str::parse::<u64>);
+    let (hour, minute, second) = (
+        clock.next()?.ok()?,
+        clock.next()?.ok()?,
+        clock.next()?.ok()?,
+    );
+    // Days since 0000-03-01, years starting in March so that the leap day comes last.
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
+    let days = days.checked_sub(719_468)?;
+    (words.next()? == "GMT" && hour < 24 && minute < 60 && second < 61)
+        .then_some(((days * 24 + hour) * 60 + minute) * 60 + second)
+}
+
+/// A ureq error as an attempt that failed: faults on the way may pass, a wrong address or certificate will not.
+pub fn network_fault(error: ureq::Error) -> Failed {
+    match error {
+        ureq::Error::Io(_)
+        | ureq::Error::Timeout(_)
+        | ureq::Error::HostNotFound
+        | ureq::Error::ConnectionFailed
+        | ureq::Error::BodyStalled
+        | ureq::Error::Protocol(_) => Failed::for_now(error),
+        _ => Failed::for_good(error),
+    }
+}
+
+/// The answer when its status is a success; else a failure with the status, for now or for good.
+pub fn expect_success(
+    response: ureq::http::Response<ureq::Body>,
+) -> Result<ureq::http::Response<ureq::Body>, Failed> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let error = StatusError(status.as_u16());
+    if !is_transient(status.as_u16()) {
+        return Err(Failed::for_good(error));
+    }
+    let header = |name| {
+        response
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
+    let wait = asked_wait(
+        header("retry-after"),
+        header("x-retry-after"),
+        SystemTime::now(),
+    );
+    Err(Failed {
+        error: error.into(),
+        next: Next::Again(wait),
+    })
+}
+
+/// An answer that is no success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatusError(pub u16);
+
+impl std::fmt::Display for StatusError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "answered with status {}", self.0)
+    }
+}
+
+impl std::error::Error for StatusError {}
+
+/// The status that an error of this module carries, if it does.
+pub fn status_of(error: &Error) -> Option<u16> {
+    error.downcast_ref::<StatusError>().map(|error| error.0)
+}
+
+/// Adds what was being done to a failure.
+pub fn while_doing<T>(result: Result<T, Failed>, what: &str) -> Result<T, Failed> {
+    result.map_err(|failed| Failed {
+        error: Err::<(), _>(failed.error)
+            .context(what.to_owned())
+            .unwrap_err(),
+        next: failed.next,
+    })
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use std::cell::{Cell, RefCell};
+
+    /// A clock that moves only by waiting.
+    #[derive(Debug, Default)]
+    pub struct FakeClock {
+        pub waits: RefCell<Vec<Duration>>,
+        now: Cell<Duration>,
+    }
+
+    impl Waiting for FakeClock {
+        fn now(&self) -> Duration {
+            self.now.get()
+        }
+
+        fn wait(&self, time: Duration) -> Result<()> {
+            self.waits.borrow_mut().push(time);
+            self.now.set(self.now.get() + time);
+            Ok(())
+        }
+
+        fn random(&self) -> f64 {
+            0.5
+        }
+    }
+
+    const POLICY: Policy = Policy {
+        tries: 5,
+        total: Duration::from_secs(60),
+        first: Duration::from_secs(2),
+        longest: Duration::from_secs(10),
+    };
+
+    fn again(seconds: u64) -> Failed {
+        Failed {
+            error: anyhow::anyhow!("busy"),
+            next: Next::Again(Duration::from_secs(seconds)),
+        }
+    }
+
+    #[test]
+    fn waits_double_up_to_the_longest_with_jitter_and_what_was_asked() {
+        let broken = || Failed::for_good(anyhow::anyhow!("broken"));
+        type Attempts = Vec<Result<&'static str, Failed>>;
+        let table: [(Attempts, &str, &[u64]); 6] = [
+            (vec![Ok("done")], "done", &[]),
+            (vec![Err(again(0)), Ok("done")], "done", &[1000]),
+            (vec![Err(broken())], "broken", &[]),
+            (vec![Err(again(7)), Err(broken())], "broken", &[8000]),
+            (
+                vec![
+                    Err(again(0)),
+                    Err(again(0)),
+                    Err(again(0)),
+                    Err(again(0)),
+                    Err(again(0)),
+                ],
+                "tried 5 times: busy",
+                &[1000, 2000, 4000, 5000],
+            ),
+            (
+                vec![Err(again(50)), Err(again(50))],
+                "tried 2 times; the next attempt would come 52 s later, after the 60 s allowed: busy",
+                &[51_000],
+            ),
+        ];
+        for (attempts, expected, waits) in table {
+            let clock = FakeClock::default();
+            let mut attempts = attempts.into_iter();
+            let result = retry(&POLICY, &clock, || attempts.next().unwrap());
+            let text = result.map_or_else(|error| format!("{error:#}"), str::to_owned);
+            assert_eq!(text, expected);
+            let waited: Vec<u64> = clock
+                .waits
+                .borrow()
+                .iter()
+                .map(|wait| wait.as_millis() as u64)
+                .collect();
+            assert_eq!(waited, waits, "{expected}");
+        }
+    }
+
+    #[test]
+    fn servers_say_how_long_to_wait_in_three_ways() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_445_412_420);
+        for (retry_after, hub, expected) in [
+            (None, None, 0),
+            (Some("7"), None, 7),
+            (Some("Wed, 21 Oct 2015 07:28:00 GMT"), None, 60),
+            (Some("Wed, 21 Oct 2015 07:00:00 GMT"), None, 0),
+            (Some("Wed, 21 Foo 2015 07:28:00 GMT"), None, 0),
+            (None, Some("1445412450"), 30),
+            (Some("soon"), Some("1445412450"), 30),
+        ] {
+            let wait = asked_wait(retry_after, hub, now);
+            assert_eq!(wait.as_secs(), expected, "{retry_after:?} {hub:?}");
+        }
+        assert_eq!(http_date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
+        assert_eq!(
+            http_date("Thu, 29 Feb 2024 12:00:00 GMT"),
+            Some(1_709_208_000)
+        );
+    }
+
+    #[test]
+    fn only_faults_that_may_pass_are_tried_again() {
+        for (status, expected) in [
+            (408, true),
+            (425, true),
+            (429, true),
+            (500, true),
+            (503, true),
+            (401, false),
+            (403, false),
+            (404, false),
+            (200, false),
+        ] {
+            assert_eq!(is_transient(status), expected, "{status}");
+        }
+        assert_eq!(
+            network_fault(ureq::Error::HostNotFound).next,
+            Next::Again(Duration::ZERO)
+        );
+        assert_eq!(
+            network_fault(ureq::Error::BadUri("x".into())).next,
+            Next::GiveUp
+        );
+    }
+
+    #[test]
+    fn chance_stays_below_one() {
+        let clock = Clock::default();
+        assert!((0..100).all(|_| (0.0..1.0).contains(&clock.random())));
+    }
+}
