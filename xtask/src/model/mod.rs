@@ -4,6 +4,7 @@ pub mod config;
 pub mod connector;
 pub mod hash;
 pub mod image;
+pub mod index_page;
 pub mod machine_code;
 pub mod metadata;
 pub mod platform;

@@ -7,6 +7,7 @@ pub mod git;
 pub mod grype;
 pub mod host;
 pub mod http;
+pub mod index_addresses;
 pub mod process;
 pub mod registry;
 pub mod retry;
