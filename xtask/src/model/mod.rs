@@ -5,6 +5,7 @@ pub mod connector;
 pub mod hash;
 pub mod image;
 pub mod index_page;
+pub mod locked_file;
 pub mod machine_code;
 pub mod metadata;
 pub mod platform;

@@ -8,7 +8,11 @@ pub mod grype;
 pub mod host;
 pub mod http;
 pub mod index_addresses;
+pub mod package_index;
 pub mod process;
 pub mod registry;
 pub mod retry;
+#[cfg(test)]
+pub mod test_server;
 pub mod uv;
+pub mod wheel_store;

@@ -1,0 +1,133 @@
+//! An HTTP server inside a test: gives prepared answers in turn and remembers what it was asked.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use url::Url;
+
+/// One answer; the connection is closed behind it.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    status: u16,
+    headers: Vec<String>,
+    body: Vec<u8>,
+    /// How many bytes of the body are sent.
+    sent: usize,
+    stalls: bool,
+    hangs_up: bool,
+}
+
+impl Answer {
+    pub fn ok(kind: &str, body: impl Into<Vec<u8>>) -> Answer {
+        let body = body.into();
+        Answer {
+            status: 200,
+            headers: vec![format!("Content-Type: {kind}")],
+            sent: body.len(),
+            body,
+            stalls: false,
+            hangs_up: false,
+        }
+    }
+
+    pub fn status(status: u16) -> Answer {
+        Answer {
+            status,
+            ..Answer::ok("text/plain", "")
+        }
+    }
+
+    pub fn hang_up() -> Answer {
+        Answer {
+            hangs_up: true,
+            ..Answer::ok("text/plain", "")
+        }
+    }
+
+    pub fn header(mut self, line: &str) -> Answer {
+        self.headers.push(line.to_owned());
+        self
+    }
+
+    /// Only the first bytes of the body come, though all are announced.
+    pub fn cut(mut self, bytes: usize) -> Answer {
+        self.sent = bytes;
+        self
+    }
+
+    /// The connection stays open behind what was sent.
+    pub fn stalled(mut self) -> Answer {
+        self.stalls = true;
+        self
+    }
+}
+
+pub struct Server {
+    address: SocketAddr,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    pub fn start(answers: Vec<Answer>) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&requests);
+        thread::spawn(move || {
+            let mut open = Vec::new();
+            for answer in answers {
+                let Ok((mut stream, _)) = listener.accept() else {
+                    return;
+                };
+                let request = read_request(&mut stream);
+                seen.lock().unwrap().push(request);
+                if answer.hangs_up {
+                    continue;
+                }
+                let body = String::from_utf8_lossy(&answer.body)
+                    .replace("PORT", &address.port().to_string());
+                let sent = if answer.sent == answer.body.len() {
+                    body.len()
+                } else {
+                    answer.sent
+                };
+                let head = format!(
+                    "HTTP/1.1 {} X\r\n{}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                    answer.status,
+                    answer.headers.join("\r\n"),
+                    body.len()
+                );
+                // A client that hung up is the client's business.
+                let _ = stream
+                    .write_all(head.as_bytes())
+                    .and_then(|()| stream.write_all(&body.as_bytes()[..sent]));
+                if answer.stalls {
+                    open.push(stream);
+                }
+            }
+        });
+        Server { address, requests }
+    }
+
+    pub fn url(&self, path: &str) -> Url {
+        format!("http://{}{path}", self.address).parse().unwrap()
+    }
+
+    /// The requests so far, head only.
+    pub fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+fn read_request(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let mut byte = [0];
+    while !bytes.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|count| count == 1) {
+        bytes.push(byte[0]);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}

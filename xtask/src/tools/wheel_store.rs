@@ -1,0 +1,629 @@
+//! Files that locks name, and wheels built from sdists: kept once for every connector, checkout and run.
+//!
+//! Layout: `files/ALGORITHM-HASH/NAME` holds what was fetched, `built/KEY/NAME` what was built, `partial/` what is
+//! being written, `locks/` one empty file for each of them. A file appears under its name whole and verified, by a
+//! rename; whoever makes one holds its lock, so that a second process waits and then finds it.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::Write,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context, Result};
+use camino::{Utf8Path, Utf8PathBuf};
+use sha2::{Digest as _, Sha256};
+
+use super::{package_index::PackageIndex, process::check_interrupted};
+use crate::model::{hash::Hash, locked_file::LockedFile, platform::Platform, problem::Problem};
+
+const FILES: &str = "files";
+const BUILT: &str = "built";
+const PARTIAL: &str = "partial";
+const LOCKS: &str = "locks";
+/// A partial file that nobody wrote to for so long belongs to a process that is gone.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+
+#[derive(Debug, Clone)]
+pub struct WheelStore {
+    root: Utf8PathBuf,
+}
+
+/// A file in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    pub path: Utf8PathBuf,
+    pub hash: Hash,
+    /// The reason where the index says that the file was withdrawn; known only when it was just fetched.
+    pub yanked: Option<String>,
+    pub origin: Origin,
+}
+
+impl Stored {
+    pub fn name(&self) -> &str {
+        self.path.file_name().unwrap_or_default()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// It was there.
+    Kept,
+    /// It was fetched or built just now.
+    Made,
+}
+
+/// What a built wheel depends on: with equal keys, one build serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuiltKey {
+    pub package: String,
+    pub version: String,
+    pub sdist: Hash,
+    /// Such as `cp311`.
+    pub abi: String,
+    pub scope: Scope,
+    /// What else changes the result: build constraints, pinned backends, a configured builder image.
+    pub recipe: Vec<String>,
+}
+
+/// Where a built wheel runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// On every platform: it holds no machine code.
+    Pure,
+    /// On one platform with this C library, such as `glibc2.36`.
+    Native { platform: Platform, libc: String },
+}
+
+impl BuiltKey {
+    /// `pendulum-2.1.2-cp311-pure-0123456789abcdef`: readable, and a valid tag of an image registry and cache key.
+    pub fn directory(&self) -> String {
+        let scope = match &self.scope {
+            Scope::Pure => "pure".to_owned(),
+            Scope::Native { platform, libc } => format!("{}-{libc}", platform.architecture()),
+        };
+        let mut hasher = Sha256::new();
+        for part in [self.sdist.as_str()]
+            .into_iter()
+            .chain(self.recipe.iter().map(String::as_str))
+        {
+            hasher.update(part);
+            hasher.update([0]);
+        }
+        let digest = format!("{:x}", hasher.finalize());
+        let version = self.version.replace(['+', '!'], "_");
+        format!(
+            "{}-{version}-{}-{scope}-{}",
+            self.package,
+            self.abi,
+            &digest[..16]
+        )
+    }
+}
+
+/// What one kind of entry takes up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Usage {
+    pub files: u64,
+    pub bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Size {
+    /// Files fetched because a lock names them.
+    pub fetched: Usage,
+    /// Wheels built from sdists.
+    pub built: Usage,
+    /// Downloads under way or abandoned.
+    pub partial: Usage,
+}
+
+/// Held while an entry is made or removed.
+struct Lock(#[allow(dead_code, reason = "the lock ends when the file is closed")] File);
+
+impl WheelStore {
+    /// The store in `root`, which is made when it is not there.
+    pub fn open(root: &Utf8Path) -> Result<WheelStore> {
+        for part in [FILES, BUILT, PARTIAL, LOCKS] {
+            let directory = root.join(part);
+            fs::create_dir_all(&directory).with_context(|| format!("make {directory}"))?;
+        }
+        Ok(WheelStore {
+            root: root.to_owned(),
+        })
+    }
+
+    /// A locked file that is here already.
+    pub fn file(&self, wanted: &LockedFile) -> Result<Option<Stored>> {
+        for hash in &wanted.hashes {
+            if let Some(path) = self.entry(FILES, &file_directory(hash))? {
+                return Ok(Some(Stored {
+                    path,
+                    hash: hash.clone(),
+                    yanked: None,
+                    origin: Origin::Kept,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A locked file, fetched from the index when it is not here. Safe to call at the same time from several threads
+    /// and processes: one fetches, the others wait.
+    pub fn fetch(&self, index: &PackageIndex, wanted: &LockedFile) -> Result<Stored> {
+        if let Some(kept) = self.file(wanted)? {
+            return Ok(kept);
+        }
+        let first = wanted.hashes.first().ok_or_else(|| {
+            Problem::usage(format!("{}: the lock states no hash", wanted.label()))
+                .help("lock again; only files with a hash are installed")
+        })?;
+        let _lock = self.lock(&file_directory(first))?;
+        if let Some(kept) = self.file(wanted)? {
+            return Ok(kept);
+        }
+        let mut partial = self.partial()?;
+        let fetched = index
+            .fetch(wanted, partial.as_file_mut())
+            .with_context(|| format!("fetch {} {}", wanted.package, wanted.version))?;
+        let path = self.place(
+            partial,
+            FILES,
+            &file_directory(&fetched.hash),
+            &fetched.name,
+        )?;
+        Ok(Stored {
+            path,
+            hash: fetched.hash,
+            yanked: fetched.yanked,
+            origin: Origin::Made,
+        })
+    }
+
+    /// A built wheel that is here already.
+    pub fn built(&self, key: &BuiltKey) -> Result<Option<Stored>> {
+        let Some(path) = self.entry(BUILT, &key.directory())? else {
+            return Ok(None);
+        };
+        let bytes = fs::read(&path).with_context(|| format!("read {path}"))?;
+        Ok(Some(Stored {
+            hash: sha256(&bytes)?,
+            path,
+            yanked: None,
+            origin: Origin::Kept,
+        }))
+    }
+
+    /// Keeps a wheel that was just built.
+    pub fn keep_built(&self, key: &BuiltKey, name: &str, bytes: &[u8]) -> Result<Stored> {
+        let mut partial = self.partial()?;
+        partial
+            .write_all(bytes)
+            .with_context(|| format!("write {name} to the store"))?;
+        let path = self.place(partial, BUILT, &key.directory(), name)?;
+        Ok(Stored {
+            path,
+            hash: sha256(bytes)?,
+            yanked: None,
+            origin: Origin::Made,
+        })
+    }
+
+    /// Calls `make` while no other thread or process makes the same thing. `name` is a file name.
+    pub fn alone<T>(&self, name: &str, make: impl FnOnce() -> Result<T>) -> Result<T> {
+        let _lock = self.lock(name)?;
+        make()
+    }
+
+    /// Lays the files out in `directory` (emptied first) for an installer that knows no hash directories: as hard
+    /// links, or copies on another file system. Two different files of one name are an error.
+    pub fn lay_out<'a>(
+        &self,
+        files: impl IntoIterator<Item = &'a Stored>,
+        directory: &Utf8Path,
+    ) -> Result<()> {
+        if directory.exists() {
+            fs::remove_dir_all(directory).with_context(|| format!("empty {directory}"))?;
+        }
+        fs::create_dir_all(directory).with_context(|| format!("make {directory}"))?;
+        let mut laid = std::collections::BTreeMap::new();
+        for file in files {
+            if let Some(other) = laid.insert(file.name().to_owned(), &file.hash) {
+                anyhow::ensure!(
+                    other == &file.hash,
+                    "two different files are called {}: {other} and {}",
+                    file.name(),
+                    file.hash
+                );
+                continue;
+            }
+            let to = directory.join(file.name());
+            if fs::hard_link(&file.path, &to).is_err() {
+                fs::copy(&file.path, &to).with_context(|| format!("copy {} to {to}", file.path))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn size(&self) -> Result<Size> {
+        let mut size = Size::default();
+        for (part, usage) in [(FILES, &mut size.fetched), (BUILT, &mut size.built)] {
+            for directory in entries(&self.root.join(part))? {
+                for file in entries(&directory)? {
+                    *usage = usage.and(&file);
+                }
+            }
+        }
+        for file in entries(&self.root.join(PARTIAL))? {
+            size.partial = size.partial.and(&file);
+        }
+        Ok(size)
+    }
+
+    /// Removes what was last used before `before`, and what a dead process left half written; gives what was freed.
+    pub fn prune(&self, before: SystemTime) -> Result<Usage> {
+        let mut freed = Usage::default();
+        for part in [FILES, BUILT] {
+            for directory in entries(&self.root.join(part))? {
+                check_interrupted()?;
+                let name = directory.file_name().unwrap_or_default();
+                // Someone is making this one at the moment.
+                let Some(_lock) = self.try_lock(name)? else {
+                    continue;
+                };
+                let files = entries(&directory)?;
+                if files.iter().any(|file| modified(file) >= before) {
+                    continue;
+                }
+                let usage = files
+                    .iter()
+                    .fold(Usage::default(), |usage, file| usage.and(file));
+                fs::remove_dir_all(&directory).with_context(|| format!("remove {directory}"))?;
+                freed = Usage {
+                    files: freed.files + usage.files,
+                    bytes: freed.bytes + usage.bytes,
+                };
+            }
+        }
+        let abandoned = SystemTime::now() - ABANDONED;
+        for file in entries(&self.root.join(PARTIAL))? {
+            if modified(&file) < abandoned {
+                freed = freed.and(&file);
+                fs::remove_file(&file).with_context(|| format!("remove {file}"))?;
+            }
+        }
+        Ok(freed)
+    }
+
+    /// The one file of an entry, marked as used now.
+    fn entry(&self, part: &str, directory: &str) -> Result<Option<Utf8PathBuf>> {
+        let path = entries(&self.root.join(part).join(directory))?.pop();
+        if let Some(path) = &path {
+            // Only pruning goes by this; a store that can't be written to still serves.
+            let _ = File::options()
+                .append(true)
+                .open(path)
+                .and_then(|file| file.set_modified(SystemTime::now()));
+        }
+        Ok(path)
+    }
+
+    fn partial(&self) -> Result<tempfile::NamedTempFile> {
+        let directory = self.root.join(PARTIAL);
+        tempfile::NamedTempFile::new_in(&directory).with_context(|| format!("write to {directory}"))
+    }
+
+    /// Moves a finished file to its place.
+    fn place(
+        &self,
+        file: tempfile::NamedTempFile,
+        part: &str,
+        directory: &str,
+        name: &str,
+    ) -> Result<Utf8PathBuf> {
+        use std::os::unix::fs::PermissionsExt;
+        if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
+            return Err(
+                Problem::failure(format!("`{name}` is no name of a distribution file")).into(),
+            );
+        }
+        let directory = self.root.join(part).join(directory);
+        fs::create_dir_all(&directory).with_context(|| format!("make {directory}"))?;
+        let path = directory.join(name);
+        // Read by users in containers.
+        file.as_file()
+            .set_permissions(fs::Permissions::from_mode(0o644))
+            .with_context(|| format!("write {path}"))?;
+        file.as_file()
+            .sync_all()
+            .with_context(|| format!("write {path}"))?;
+        file.persist(&path)
+            .with_context(|| format!("write {path}"))?;
+        Ok(path)
+    }
+
+    fn lock(&self, name: &str) -> Result<Lock> {
+        loop {
+            check_interrupted()?;
+            if let Some(lock) = self.try_lock(name)? {
+                return Ok(lock);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn try_lock(&self, name: &str) -> Result<Option<Lock>> {
+        let path = self.root.join(LOCKS).join(name);
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .with_context(|| format!("open {path}"))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Lock(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("lock {path}")),
+        }
+    }
+}
+
+impl Usage {
+    fn and(self, file: &Utf8Path) -> Usage {
+        let bytes = fs::metadata(file).map_or(0, |metadata| metadata.len());
+        Usage {
+            files: self.files + 1,
+            bytes: self.bytes + bytes,
+        }
+    }
+}
+
+fn file_directory(hash: &Hash) -> String {
+    hash.as_str().replace(':', "-")
+}
+
+fn sha256(bytes: &[u8]) -> Result<Hash> {
+    format!("sha256:{:x}", Sha256::digest(bytes))
+        .parse()
+        .map_err(anyhow::Error::msg)
+}
+
+/// What a directory holds, sorted; nothing when it is not there.
+fn entries(directory: &Utf8Path) -> Result<Vec<Utf8PathBuf>> {
+    let read = match directory.read_dir_utf8() {
+        Ok(read) => read,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).with_context(|| format!("read {directory}")),
+    };
+    let mut paths = read
+        .map(|entry| Ok(entry?.into_path()))
+        .collect::<std::io::Result<Vec<_>>>()
+        .with_context(|| format!("read {directory}"))?;
+    paths.sort();
+    Ok(paths)
+}
+
+fn modified(file: &Utf8Path) -> SystemTime {
+    fs::metadata(file)
+        .and_then(|metadata| metadata.modified())
+        .unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tools::{
+        index_addresses::Index,
+        retry::Policy,
+        test_server::{Answer, Server},
+    };
+
+    const ONCE: Policy = Policy {
+        tries: 1,
+        total: Duration::ZERO,
+        first: Duration::ZERO,
+        longest: Duration::ZERO,
+    };
+
+    fn store() -> (tempfile::TempDir, WheelStore) {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(directory.path()).unwrap().join("store");
+        (directory, WheelStore::open(&root).unwrap())
+    }
+
+    fn index(server: &Server) -> PackageIndex {
+        PackageIndex::of(
+            vec![Index {
+                address: server.url("/simple/"),
+                authorization: None,
+            }],
+            Duration::from_secs(5),
+            ONCE,
+        )
+    }
+
+    fn wanted(content: &[u8]) -> LockedFile {
+        LockedFile {
+            package: "a".into(),
+            version: "1".into(),
+            name: "a-1-py3-none-any.whl".into(),
+            hashes: vec![sha256(content).unwrap()],
+            url: None,
+        }
+    }
+
+    fn page() -> Answer {
+        Answer::ok(
+            "text/html",
+            "<a href='/a-1-py3-none-any.whl'>a-1-py3-none-any.whl</a>",
+        )
+    }
+
+    fn file(content: &str) -> Answer {
+        Answer::ok("application/octet-stream", content)
+    }
+
+    #[test]
+    fn many_at_a_time_fetch_a_file_once() {
+        let (_directory, store) = store();
+        let server = Server::start(vec![page(), file("hello")]);
+        let wanted = wanted(b"hello");
+        let stored: Vec<Stored> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| store.fetch(&index(&server), &wanted).unwrap()))
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
+        });
+        assert_eq!(server.requests().len(), 2);
+        assert_eq!(
+            stored
+                .iter()
+                .filter(|stored| stored.origin == Origin::Made)
+                .count(),
+            1
+        );
+        assert_eq!(fs::read(&stored[0].path).unwrap(), b"hello");
+        assert_eq!(stored[0].name(), "a-1-py3-none-any.whl");
+    }
+
+    #[test]
+    fn nothing_wrong_or_half_ever_appears() {
+        let (_directory, store) = store();
+        for answer in [file("other"), file("hello").cut(2), Answer::status(404)] {
+            let server = Server::start(vec![page(), answer]);
+            let error = store.fetch(&index(&server), &wanted(b"hello")).unwrap_err();
+            assert!(format!("{error:#}").starts_with("fetch a 1: "), "{error:#}");
+            assert_eq!(store.file(&wanted(b"hello")).unwrap(), None);
+            assert_eq!(store.size().unwrap(), Size::default());
+        }
+    }
+
+    #[test]
+    fn an_index_can_not_place_files_elsewhere() {
+        let (_directory, store) = store();
+        let server = Server::start(vec![
+            Answer::ok(
+                "text/html",
+                format!(
+                    "<a href='/x#sha256={}'>../../evil.whl</a>",
+                    &sha256(b"hello").unwrap().as_str()[7..]
+                ),
+            ),
+            file("hello"),
+        ]);
+        let wanted = LockedFile {
+            name: String::new(),
+            ..wanted(b"hello")
+        };
+        let error = store.fetch(&index(&server), &wanted).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`../../evil.whl` is no name of a distribution file"
+        );
+    }
+
+    fn key(scope: Scope, recipe: &[&str]) -> BuiltKey {
+        BuiltKey {
+            package: "pendulum".into(),
+            version: "2.1.2+local".into(),
+            sdist: sha256(b"sdist").unwrap(),
+            abi: "cp311".into(),
+            scope,
+            recipe: recipe.iter().map(|part| part.to_string()).collect(),
+        }
+    }
+
+    #[test]
+    fn built_wheels_are_kept_by_all_that_they_depend_on() {
+        let (_directory, store) = store();
+        let native = |platform| Scope::Native {
+            platform,
+            libc: "glibc2.36".into(),
+        };
+        let pure = key(Scope::Pure, &[]);
+        store.keep_built(&pure, "p.whl", b"pure").unwrap();
+        let kept = store.built(&pure).unwrap().unwrap();
+        assert_eq!(
+            (kept.hash, kept.origin),
+            (sha256(b"pure").unwrap(), Origin::Kept)
+        );
+        for other in [
+            key(native(Platform::LinuxAmd64), &[]),
+            key(native(Platform::LinuxArm64), &[]),
+            key(Scope::Pure, &["cython<3"]),
+            BuiltKey {
+                sdist: sha256(b"x").unwrap(),
+                ..pure.clone()
+            },
+            BuiltKey {
+                abi: "cp310".into(),
+                ..pure.clone()
+            },
+        ] {
+            assert_eq!(store.built(&other).unwrap(), None, "{other:?}");
+        }
+        assert!(
+            pure.directory().parse::<crate::model::image::Tag>().is_ok(),
+            "{}",
+            pure.directory()
+        );
+        assert_ne!(
+            key(Scope::Pure, &["a", "b"]).directory(),
+            key(Scope::Pure, &["ab"]).directory()
+        );
+    }
+
+    #[test]
+    fn pruning_removes_what_was_not_used() {
+        let (_directory, store) = store();
+        let old = store
+            .keep_built(&key(Scope::Pure, &["old"]), "old.whl", b"12345")
+            .unwrap();
+        store
+            .keep_built(&key(Scope::Pure, &["new"]), "new.whl", b"123")
+            .unwrap();
+        let day = Duration::from_secs(24 * 3600);
+        let then = SystemTime::now() - 40 * day;
+        File::options()
+            .append(true)
+            .open(&old.path)
+            .unwrap()
+            .set_modified(then)
+            .unwrap();
+        let limit = SystemTime::now() - 30 * day;
+        let held = store.lock(&key(Scope::Pure, &["old"]).directory()).unwrap();
+        assert_eq!(
+            store.prune(limit).unwrap(),
+            Usage::default(),
+            "one in use stays"
+        );
+        drop(held);
+        assert_eq!(store.prune(limit).unwrap(), Usage { files: 1, bytes: 5 });
+        assert_eq!(store.size().unwrap().built, Usage { files: 1, bytes: 3 });
+    }
+
+    #[test]
+    fn files_are_laid_out_under_their_names() {
+        let (directory, store) = store();
+        let one = store
+            .keep_built(&key(Scope::Pure, &["1"]), "a.whl", b"1")
+            .unwrap();
+        let two = store
+            .keep_built(&key(Scope::Pure, &["2"]), "a.whl", b"2")
+            .unwrap();
+        let to = Utf8Path::from_path(directory.path())
+            .unwrap()
+            .join("wheels");
+        fs::create_dir(&to).unwrap();
+        fs::write(to.join("stale.whl"), "").unwrap();
+        store.lay_out([&one, &one], &to).unwrap();
+        assert_eq!(entries(&to).unwrap(), [to.join("a.whl")]);
+        let error = store.lay_out([&one, &two], &to).unwrap_err().to_string();
+        assert!(
+            error.starts_with("two different files are called a.whl"),
+            "{error}"
+        );
+    }
+}
