@@ -33,6 +33,12 @@ pub struct Config {
     pub stand_ins: BTreeMap<String, ImageRef>,
     /// Shared files (globs from the repository root) and the languages whose connectors a change to them touches.
     pub fan_out: BTreeMap<String, Vec<Language>>,
+    /// What old source distributions need to be built, by package: `pyyaml = ["cython<3"]`. In a variable or flag,
+    /// several requirements of one package are separated by blanks.
+    #[serde(deserialize_with = "requirements")]
+    pub build_constraints: BTreeMap<String, Vec<String>>,
+    /// Images that build the source distribution of a package, where the base image has no compiler for it.
+    pub builder_images: BTreeMap<String, ImageRef>,
     pub scan: Scan,
     pub tools: Tools,
 }
@@ -99,6 +105,8 @@ impl Default for Config {
             fan_out: fan_out
                 .map(|(file, language)| (file.to_owned(), vec![language]))
                 .into(),
+            build_constraints: [("pyyaml".to_owned(), vec!["cython<3".to_owned()])].into(),
+            builder_images: BTreeMap::new(),
             scan: Scan::default(),
             tools: Tools::default(),
         }
@@ -122,6 +130,29 @@ impl Default for Tools {
             grype: semver::Version::new(0, 110, 0),
         }
     }
+}
+
+/// Lists of requirements, each also taken as one string.
+fn requirements<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        One(String),
+        Several(Vec<String>),
+    }
+    let read = BTreeMap::<String, Either>::deserialize(deserializer)?;
+    let listed = read
+        .into_iter()
+        .map(|(package, constraints)| match constraints {
+            Either::One(text) => (
+                package,
+                text.split_whitespace().map(str::to_owned).collect(),
+            ),
+            Either::Several(all) => (package, all),
+        });
+    Ok(listed.collect())
 }
 
 /// Where a value came from, later ones winning.
@@ -428,6 +459,22 @@ mod tests {
             ("docker-images", "default"),
         ] {
             assert_eq!(origin(&resolved, key), expected, "{key}");
+        }
+    }
+
+    #[test]
+    fn build_constraints_are_lists_or_strings() {
+        let file =
+            "[workspace.metadata.connector]\nbuild-constraints = { pyyaml = ['cython<3'] }\n";
+        for (flags, expected) in [
+            (&[][..], vec!["cython<3"]),
+            (
+                &["build-constraints=pyyaml=cython<3 setuptools<58"][..],
+                vec!["cython<3", "setuptools<58"],
+            ),
+        ] {
+            let resolved = load(file, &[], flags).unwrap();
+            assert_eq!(resolved.config.build_constraints["pyyaml"], expected);
         }
     }
 

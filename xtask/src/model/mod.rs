@@ -1,5 +1,6 @@
 //! Values that cannot be wrong. Parsing is the only way in; nothing here reads or writes anything.
 
+pub mod build_system;
 pub mod config;
 pub mod connector;
 pub mod hash;

@@ -100,14 +100,63 @@ impl Engine {
         platform: Platform,
         limit: Duration,
     ) -> Result<Finished> {
+        let image = image.to_string();
+        self.run_alone(
+            "spec",
+            platform,
+            &["--pull", "never", &image, "spec"],
+            None,
+            limit,
+        )
+    }
+
+    /// Runs code that is not trusted: as a user without rights, without a network and with nothing of this host but
+    /// `input`, which it reads from standard input. The image is pulled when it is not there.
+    pub fn run_untrusted(
+        &self,
+        image: &ImageRef,
+        platform: Platform,
+        command: &[&str],
+        input: Vec<u8>,
+        limit: Duration,
+    ) -> Result<Finished> {
+        let image = image.to_string();
+        let (entry_point, arguments) = command.split_first().context("a command has a program")?;
+        let mut args = vec![
+            "--interactive",
+            "--user",
+            "1000:1000",
+            "--cap-drop",
+            "ALL",
+            "--security-opt",
+            "no-new-privileges",
+            "--workdir",
+            "/tmp",
+            "--entrypoint",
+            entry_point,
+            &image,
+        ];
+        args.extend(arguments);
+        self.run_alone("build", platform, &args, Some(input), limit)
+    }
+
+    /// `docker run` without a network, removing the container whatever happens.
+    fn run_alone(
+        &self,
+        purpose: &str,
+        platform: Platform,
+        arguments: &[&str],
+        input: Option<Vec<u8>>,
+        limit: Duration,
+    ) -> Result<Finished> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!(
-            "xtask-spec-{}-{}",
+            "xtask-{purpose}-{}-{}",
             std::process::id(),
             COUNT.fetch_add(1, Ordering::Relaxed)
         );
-        let (image, platform) = (image.to_string(), platform.to_string());
-        let args = [
+        let platform = platform.to_string();
+        let mut args = vec![
             "run",
             "--rm",
             "--name",
@@ -116,12 +165,13 @@ impl Engine {
             "none",
             "--platform",
             &platform,
-            "--pull",
-            "never",
-            &image,
-            "spec",
         ];
-        let run = self.docker(&args)?.limit(limit).finish();
+        args.extend(arguments);
+        let mut program = self.docker(&args)?.limit(limit);
+        if let Some(input) = input {
+            program = program.input(input);
+        }
+        let run = program.finish();
         // Ending the client does not end a container whose program ignores SIGTERM.
         if !run
             .as_ref()

@@ -15,4 +15,6 @@ pub mod retry;
 #[cfg(test)]
 pub mod test_server;
 pub mod uv;
+pub mod wheel_builder;
+pub mod wheel_file;
 pub mod wheel_store;

@@ -376,10 +376,14 @@ enum Choice {
 fn choose(files: &[IndexFile], wanted: &LockedFile) -> Choice {
     let right = |file: &&IndexFile| file.hashes.iter().any(|hash| wanted.hashes.contains(hash));
     if wanted.name.is_empty() {
-        let wheel = files
-            .iter()
-            .filter(right)
-            .find(|file| file.name.ends_with(".whl"));
+        // A wheel for every platform first: the same one must do wherever it is used.
+        let ending = |end: &str| {
+            files
+                .iter()
+                .filter(right)
+                .find(|file| file.name.ends_with(end))
+        };
+        let wheel = ending("-none-any.whl").or_else(|| ending(".whl"));
         return wheel
             .or_else(|| files.iter().find(right))
             .cloned()

@@ -1,0 +1,343 @@
+//! Builds an sdist into a wheel, in a container: as no one, without a network, with pinned build backends.
+//!
+//! Everything goes in by standard input and the wheel comes out by standard output, so that any engine will do, also
+//! one that sees none of this host's files. What the wheel contains decides where it runs: one without machine code
+//! is kept once for all platforms (renamed `py3-none-any`), any other is built for each platform on that platform.
+
+use std::{fs, time::Duration};
+
+use anyhow::{Context, Result};
+use camino::Utf8Path;
+use serde_json::json;
+
+use super::{
+    docker::Engine,
+    package_index::PackageIndex,
+    wheel_file::{self, WheelFile},
+    wheel_store::{BuiltKey, Scope, Stored, WheelStore},
+};
+use crate::model::{
+    build_system::{self, BuildSystem, Pin},
+    image::ImageRef,
+    locked_file::LockedFile,
+    platform::Platform,
+    problem::Problem,
+    target::{Libc, Target},
+};
+
+const SCRIPT: &str = include_str!("build_wheel.py");
+/// Heavy C code takes minutes natively and ten times that under emulation.
+const LIMIT: Duration = Duration::from_secs(900);
+const LIMIT_EMULATED: Duration = Duration::from_secs(5400);
+
+/// What all builds of one run share.
+#[derive(Debug)]
+pub struct WheelBuilder<'a> {
+    pub engine: &'a Engine,
+    pub store: &'a WheelStore,
+    pub index: &'a PackageIndex,
+    /// Platform that the engine's containers run on natively.
+    pub native: Platform,
+    /// Build backends that may be used, several versions of one among them.
+    pub pins: &'a [Pin],
+}
+
+/// One sdist to be built.
+#[derive(Debug, Clone)]
+pub struct Sdist<'a> {
+    pub file: &'a LockedFile,
+    /// Interpreter, platform and C library that the wheel is for.
+    pub target: Target,
+    /// Image to build in: the connector's base image.
+    pub base: &'a ImageRef,
+    /// The image that configuration names for this package instead.
+    pub builder: Option<&'a ImageRef>,
+    /// What configuration asks of the backends for this package.
+    pub constraints: &'a [String],
+}
+
+/// A wheel made from an sdist.
+#[derive(Debug, Clone)]
+pub struct Built {
+    pub wheel: Stored,
+    pub scope: Scope,
+}
+
+impl WheelBuilder<'_> {
+    /// The wheel of an sdist, from the store when it was built before, by whomever.
+    pub fn wheel(&self, sdist: &Sdist<'_>) -> Result<Built> {
+        if let Some(built) = self.kept(sdist)? {
+            return Ok(built);
+        }
+        // The file stands for all platforms: the first to build learns whether they need builds of their own.
+        let name = sdist.key(Scope::Pure)?.directory();
+        self.store
+            .alone(&format!("build-{name}"), || match self.kept(sdist)? {
+                Some(built) => Ok(built),
+                None => self.build_where_needed(sdist),
+            })
+    }
+
+    /// The wheel, when it is in the store already.
+    pub fn kept(&self, sdist: &Sdist<'_>) -> Result<Option<Built>> {
+        for scope in [Scope::Pure, sdist.native_scope(sdist.target.platform)] {
+            if let Some(wheel) = self.store.built(&sdist.key(scope.clone())?)? {
+                return Ok(Some(Built { wheel, scope }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Builds natively first, and under emulation only what turns out to hold machine code.
+    fn build_where_needed(&self, sdist: &Sdist<'_>) -> Result<Built> {
+        let foreign = sdist.target.platform != self.native;
+        let known_native = foreign
+            && self
+                .store
+                .built(&sdist.key(sdist.native_scope(self.native))?)?
+                .is_some();
+        if foreign && !known_native {
+            let here = self.build(sdist, self.native)?;
+            if here.scope == Scope::Pure {
+                return Ok(here);
+            }
+        }
+        self.build(sdist, sdist.target.platform)
+    }
+
+    fn build(&self, sdist: &Sdist<'_>, platform: Platform) -> Result<Built> {
+        let label = format!(
+            "build {} {} on {platform}",
+            sdist.file.package, sdist.file.version
+        );
+        let source = self.store.fetch(self.index, sdist.file)?;
+        let bytes = fs::read(&source.path).with_context(|| format!("read {}", source.path))?;
+        let job = self
+            .job(sdist, source.name(), bytes)
+            .with_context(|| label.clone())?;
+        let limit = if platform == self.native {
+            LIMIT
+        } else {
+            LIMIT_EMULATED
+        };
+        let image = sdist.builder.unwrap_or(sdist.base);
+        let finished =
+            self.engine
+                .run_untrusted(image, platform, &["python3", "-c", SCRIPT], job, limit)?;
+        if !finished.status.success() || finished.timed_out.is_some() {
+            return Err(failed(&label, image, &finished).into());
+        }
+        let (name, bytes) =
+            wheel_file::unpack_one(&finished.stdout).with_context(|| label.clone())?;
+        self.keep(sdist, platform, &name, &bytes)
+            .with_context(|| label)
+    }
+
+    /// Everything that the build may see, as one archive.
+    fn job(&self, sdist: &Sdist<'_>, name: &str, bytes: Vec<u8>) -> Result<Vec<u8>> {
+        let pyproject = wheel_file::pyproject(name, &bytes)?;
+        let system = BuildSystem::read(pyproject.as_deref()).map_err(Problem::failure)?;
+        let markers = sdist.target.markers().map_err(anyhow::Error::msg)?;
+        let pins = build_system::choose(&system.requires, sdist.constraints, self.pins, &markers).map_err(|error| {
+            Problem::failure(error).help("add it with its hashes to build-requirements-sdists.txt in the docker-images directory")
+        })?;
+        let mut backends = serde_json::Map::new();
+        let mut files = Vec::new();
+        for pin in &pins {
+            let wheel = self.store.fetch(self.index, &pin.file())?;
+            let path = format!("backends/{}", wheel.name());
+            backends.insert(pin.name.to_string(), path.clone().into());
+            files.push((
+                path,
+                fs::read(&wheel.path).with_context(|| format!("read {}", wheel.path))?,
+            ));
+        }
+        let requires: Vec<&String> = system
+            .requires
+            .iter()
+            .filter(|text| applies(text, &markers))
+            .collect();
+        let task = json!({
+            "sdist": name,
+            "directory": "/tmp/build",
+            "requires": requires,
+            "backend": system.build_backend,
+            "backend_path": system.backend_path,
+            "backends": backends,
+            // Zip's earliest date, so that equal sources make equal wheels.
+            "environment": {"SOURCE_DATE_EPOCH": "315532800", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"},
+        });
+        files.push((name.to_owned(), bytes));
+        files.push(("job.json".to_owned(), task.to_string().into_bytes()));
+        wheel_file::pack(&files)
+    }
+
+    /// Judges what a build gave and keeps it under the key that its contents earn.
+    fn keep(
+        &self,
+        sdist: &Sdist<'_>,
+        platform: Platform,
+        name: &str,
+        bytes: &[u8],
+    ) -> Result<Built> {
+        let wheel = WheelFile::read(name, bytes)?;
+        let code: Vec<_> = wheel
+            .machine_code()
+            .iter()
+            .map(|(path, code)| ((*path).to_owned(), *code))
+            .collect();
+        if let Some((path, machine)) = code
+            .iter()
+            .find_map(|(path, code)| Some((path, code.stray_on(platform)?)))
+        {
+            return Err(Problem::failure(format!(
+                "{name} was built for {platform}, yet {path} in it is for {machine}"
+            ))
+            .into());
+        }
+        let (wheel, scope) = match code.is_empty() {
+            true => (wheel.into_pure()?, Scope::Pure),
+            false => (wheel, sdist.native_scope(platform)),
+        };
+        let stored =
+            self.store
+                .keep_built(&sdist.key(scope.clone())?, &wheel.name, &wheel.write()?)?;
+        Ok(Built {
+            wheel: stored,
+            scope,
+        })
+    }
+}
+
+impl Sdist<'_> {
+    pub fn key(&self, scope: Scope) -> Result<BuiltKey> {
+        let hash = self
+            .file
+            .hashes
+            .first()
+            .with_context(|| format!("{}: the lock states no hash", self.file.label()))?;
+        let mut recipe = self.constraints.to_vec();
+        recipe.sort();
+        recipe.extend(self.builder.map(ImageRef::to_string));
+        Ok(BuiltKey {
+            package: self.file.package.clone(),
+            version: self.file.version.clone(),
+            sdist: hash.clone(),
+            abi: format!("cp{}{}", self.target.python.major, self.target.python.minor),
+            scope,
+            recipe,
+        })
+    }
+
+    fn native_scope(&self, platform: Platform) -> Scope {
+        let libc = match self.target.libc {
+            Libc::Glibc(major, minor) => format!("glibc{major}.{minor}"),
+            Libc::Musl(major, minor) => format!("musl{major}.{minor}"),
+        };
+        Scope::Native { platform, libc }
+    }
+}
+
+/// The pinned backends of a directory with Dockerfiles: those that connectors are built with too, and those that
+/// only old sdists need.
+pub fn pins(docker_images: &Utf8Path) -> Result<Vec<Pin>> {
+    let mut pins = Vec::new();
+    for file in ["build-requirements.txt", "build-requirements-sdists.txt"] {
+        let path = docker_images.join(file);
+        let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+        pins.extend(Pin::read(&text).map_err(|error| Problem::usage(format!("{path}: {error}")))?);
+    }
+    Ok(pins)
+}
+
+/// Whether a requirement holds here; one that can't be read was refused before.
+fn applies(text: &str, markers: &pep508_rs::MarkerEnvironment) -> bool {
+    text.parse::<pep508_rs::Requirement<pep508_rs::VerbatimUrl>>()
+        .is_ok_and(|requirement| requirement.marker.evaluate(markers, &[]))
+}
+
+fn failed(label: &str, image: &ImageRef, finished: &super::process::Finished) -> Problem {
+    // The command line holds the whole script and says nothing.
+    let tail = super::process::indent(&finished.tail());
+    let problem = Problem::failure(format!(
+        "{label} in {image}: the build {}\n{tail}",
+        finished.ending()
+    ));
+    let lacks_compiler = ["gcc", "cc1", "compiler", "command 'cc'"]
+        .iter()
+        .any(|word| finished.tail().contains(word));
+    problem.help(if lacks_compiler {
+        "it needs a compiler: name an image that has one in `builder-images` of the configuration"
+    } else {
+        "old packages may need `build-constraints` in the configuration, or an image named in `builder-images`"
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `XTASK_TEST_BUILD="package==version=file=sha256:hash[=constraint]"`, `XTASK_TEST_BASE`, `XTASK_TEST_STORE` and
+    /// DOCKER_HOST say what is built where, on both platforms.
+    #[test]
+    #[ignore = "needs an engine, a base image and a package index"]
+    fn builds_on_a_real_engine() {
+        let variable = |name: &str| std::env::var(name).unwrap();
+        let engine = Engine::default();
+        let store = WheelStore::open(Utf8Path::new(&variable("XTASK_TEST_STORE"))).unwrap();
+        let index = PackageIndex::configured().unwrap();
+        let base: ImageRef = variable("XTASK_TEST_BASE").parse().unwrap();
+        let builder: Option<ImageRef> = std::env::var("XTASK_TEST_BUILDER")
+            .ok()
+            .map(|image| image.parse().unwrap());
+        let docker_images = Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("../docker-images");
+        let pins = pins(&docker_images).unwrap();
+        let wheels = WheelBuilder {
+            engine: &engine,
+            store: &store,
+            index: &index,
+            native: Platform::host(),
+            pins: &pins,
+        };
+        for line in variable("XTASK_TEST_BUILD").split_whitespace() {
+            let parts: Vec<&str> = line.split('|').collect();
+            let [package, version, name, hash, constraints @ ..] = parts.as_slice() else {
+                panic!("{line}")
+            };
+            let file = LockedFile {
+                package: package.to_string(),
+                version: version.to_string(),
+                name: name.to_string(),
+                hashes: vec![hash.parse().unwrap()],
+                url: None,
+            };
+            let constraints: Vec<String> = constraints.iter().map(ToString::to_string).collect();
+            for platform in Platform::ALL {
+                let target = Target {
+                    platform,
+                    python: "3.11.2".parse().unwrap(),
+                    libc: Libc::Glibc(2, 36),
+                };
+                let sdist = Sdist {
+                    file: &file,
+                    target,
+                    base: &base,
+                    builder: builder.as_ref(),
+                    constraints: &constraints,
+                };
+                let start = std::time::Instant::now();
+                match wheels.wheel(&sdist) {
+                    Ok(built) => println!(
+                        "{platform} {:?} {:?} {} {} ({:.1?})",
+                        built.scope,
+                        built.wheel.origin,
+                        built.wheel.path,
+                        built.wheel.hash,
+                        start.elapsed()
+                    ),
+                    Err(error) => println!("{platform} {error:#} ({:.1?})", start.elapsed()),
+                }
+            }
+        }
+    }
+}
