@@ -51,6 +51,9 @@ pub enum Command {
     Doctor(Json),
     /// Print each setting with where it came from
     Config(Json),
+    /// Look after the store of locked files and built wheels
+    #[command(subcommand)]
+    Cache(Cache),
 }
 
 #[derive(Debug, Subcommand)]
@@ -61,6 +64,26 @@ pub enum Connector {
     Info(Info),
     /// Build a connector's image and check its spec
     Build(Build),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Cache {
+    /// Print how much the store holds
+    Size(Json),
+    /// Remove what no build used lately
+    Prune(CachePrune),
+}
+
+#[derive(Debug, Args)]
+pub struct CachePrune {
+    /// Keep what was used within so many days
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    pub days: u64,
+    /// Remove everything that no running build holds
+    #[arg(long, conflicts_with = "days")]
+    pub all: bool,
+    #[command(flatten)]
+    pub output: Json,
 }
 
 #[derive(Debug, Args)]

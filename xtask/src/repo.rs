@@ -86,6 +86,14 @@ impl Repo {
         self.target().join("tools")
     }
 
+    /// Where locked files and built wheels are kept: XTASK_CACHE, shared by several checkouts, or our own.
+    pub fn store(&self) -> Utf8PathBuf {
+        let shared = std::env::var("XTASK_CACHE")
+            .ok()
+            .filter(|path| !path.is_empty());
+        shared.map_or_else(|| self.target().join("store"), |path| self.root.join(path))
+    }
+
     /// Every connector, read in parallel. A directory without metadata.yaml is none.
     pub fn load(&self, config: &Config) -> Result<Fleet> {
         let directories = self.directories(config)?;

@@ -1,6 +1,7 @@
 //! One file a verb: load, plan, execute, report.
 
 mod build;
+mod cache;
 mod config;
 mod doctor;
 mod info;
@@ -42,5 +43,6 @@ pub fn run(flags: Xtask, report: &Report) -> Result<Exit> {
         Command::Connector(Connector::Info(flags)) => info::run(&context, &flags),
         Command::Doctor(flags) => doctor::run(&context, &flags),
         Command::Config(flags) => config::run(&context, &flags),
+        Command::Cache(flags) => cache::run(&context, &flags),
     }
 }

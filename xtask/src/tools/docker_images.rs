@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 
 /// The files of docker-images/ that connectors are built with.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     (
         "Dockerfile.python-connector",
         include_str!("../../../docker-images/Dockerfile.python-connector"),
@@ -22,6 +22,10 @@ const FILES: [(&str, &str); 4] = [
     (
         "build-requirements.txt",
         include_str!("../../../docker-images/build-requirements.txt"),
+    ),
+    (
+        "build-requirements-sdists.txt",
+        include_str!("../../../docker-images/build-requirements-sdists.txt"),
     ),
 ];
 

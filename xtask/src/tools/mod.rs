@@ -8,6 +8,7 @@ pub mod grype;
 pub mod host;
 pub mod http;
 pub mod index_addresses;
+pub mod machine_check;
 pub mod package_index;
 pub mod process;
 pub mod registry;

@@ -1,6 +1,7 @@
 //! The built binary, first against fake programs on PATH, then against a real engine.
 
 mod build;
+mod cache;
 mod config;
 mod doctor;
 mod fleet;

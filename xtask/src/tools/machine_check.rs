@@ -1,0 +1,395 @@
+//! Looks at every file of an image's own layers, or of a directory: a program for another machine has no place there.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::Read,
+};
+
+use anyhow::{Context, Result};
+use camino::{Utf8Path, Utf8PathBuf};
+use flate2::read::MultiGzDecoder;
+use serde::Deserialize;
+
+use super::process::check_interrupted;
+use crate::model::{
+    image::Digest,
+    machine_code::{HEADER, MachineCode},
+    platform::Platform,
+    problem::Problem,
+};
+
+/// A file with machine code for another platform.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stray {
+    pub path: String,
+    pub platform: Platform,
+    /// What it would run on, such as `x86_64`.
+    pub machine: String,
+    /// The package whose RECORD names it, as `NAME-VERSION`.
+    pub package: Option<String>,
+}
+
+/// An error that names every stray file and its package; nothing when there is none.
+pub fn expect_none(strays: &[Stray], what: &str) -> Result<()> {
+    if strays.is_empty() {
+        return Ok(());
+    }
+    let lines = strays.iter().map(|stray| {
+        let from = stray.package.as_ref().map_or_else(
+            || "of no package".to_owned(),
+            |package| format!("of {package}"),
+        );
+        format!(
+            "\n    {} ({from}) is for {}, not for {}",
+            stray.path, stray.machine, stray.platform
+        )
+    });
+    let problem = Problem::failure(format!(
+        "{what} holds programs for another machine{}",
+        lines.collect::<String>()
+    ));
+    Err(problem.help("a wheel holds what its tag denies, or an install ran for the wrong platform: look at how that package is made in `cargo xtask connector info`").into())
+}
+
+/// What was seen of one tree of files.
+#[derive(Debug, Default)]
+struct Findings {
+    strays: Vec<(String, String)>,
+    /// Path of a file and the package that installed it.
+    owners: BTreeMap<String, String>,
+}
+
+impl Findings {
+    fn see(&mut self, path: &str, mut content: impl Read, platform: Platform) -> Result<()> {
+        if let Some((site, package)) = record(path) {
+            let mut text = String::new();
+            content
+                .take(64 << 20)
+                .read_to_string(&mut text)
+                .with_context(|| format!("read {path}"))?;
+            for line in text.lines() {
+                // A name with a comma is quoted; such files are found without their package.
+                let file = line.split(',').next().unwrap_or_default();
+                self.owners
+                    .insert(normal(&format!("{site}/{file}")), package.to_owned());
+            }
+            return Ok(());
+        }
+        let mut header = [0; HEADER];
+        let mut length = 0;
+        while length < HEADER {
+            match content
+                .read(&mut header[length..])
+                .with_context(|| format!("read {path}"))?
+            {
+                0 => break,
+                count => length += count,
+            }
+        }
+        let machine = MachineCode::of(&header[..length]).and_then(|code| code.stray_on(platform));
+        self.strays
+            .extend(machine.map(|machine| (path.to_owned(), machine)));
+        Ok(())
+    }
+
+    fn strays(mut self, platform: Platform) -> Vec<Stray> {
+        let named = self.strays.into_iter().map(|(path, machine)| Stray {
+            package: self.owners.remove(&normal(&path)),
+            path,
+            platform,
+            machine,
+        });
+        let mut strays: Vec<Stray> = named.collect();
+        strays.sort();
+        strays
+    }
+}
+
+/// `SITE/NAME-VERSION.dist-info/RECORD`: the directory that its paths start from, and the package.
+fn record(path: &str) -> Option<(&str, &str)> {
+    let directory = path.strip_suffix(".dist-info/RECORD")?;
+    directory.rsplit_once('/').or(Some(("", directory)))
+}
+
+/// Without `.` and `..`: RECORD names scripts as `../../../bin/x`.
+fn normal(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+/// Every regular file below `directory`.
+pub fn tree(directory: &Utf8Path, platform: Platform) -> Result<Vec<Stray>> {
+    let mut findings = Findings::default();
+    let mut left = vec![directory.to_owned()];
+    while let Some(next) = left.pop() {
+        check_interrupted()?;
+        for entry in next
+            .read_dir_utf8()
+            .with_context(|| format!("read {next}"))?
+        {
+            let entry = entry.with_context(|| format!("read {next}"))?;
+            let kind = entry
+                .file_type()
+                .with_context(|| format!("read {}", entry.path()))?;
+            let path: Utf8PathBuf = entry.path().to_owned();
+            if kind.is_dir() {
+                left.push(path);
+            } else if kind.is_file() {
+                let file = File::open(&path).with_context(|| format!("open {path}"))?;
+                let relative = path.strip_prefix(directory).unwrap_or(&path);
+                findings.see(relative.as_str(), file, platform)?;
+            }
+        }
+    }
+    Ok(findings.strays(platform))
+}
+
+/// The parts of an OCI image index, manifest and configuration that are read here (OCI image specification 1.1).
+#[derive(Deserialize)]
+struct Index {
+    manifests: Vec<Descriptor>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Descriptor {
+    media_type: String,
+    digest: Digest,
+    platform: Option<OciPlatform>,
+}
+
+#[derive(Deserialize)]
+struct OciPlatform {
+    os: String,
+    architecture: String,
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    config: Descriptor,
+    layers: Vec<Descriptor>,
+}
+
+#[derive(Deserialize)]
+struct Configuration {
+    os: String,
+    architecture: String,
+    rootfs: RootFs,
+}
+
+#[derive(Deserialize)]
+struct RootFs {
+    diff_ids: Vec<Digest>,
+}
+
+/// Every image of an OCI layout directory, without the layers whose content (`diff_id`) is in `base`.
+pub fn layout(directory: &Utf8Path, base: &BTreeSet<Digest>) -> Result<Vec<Stray>> {
+    let mut strays = Vec::new();
+    let mut left: Vec<Utf8PathBuf> = vec![directory.join("index.json")];
+    while let Some(path) = left.pop() {
+        let index: Index = read_json(&path)?;
+        for descriptor in index.manifests {
+            // Attestations stand beside images under this platform.
+            if descriptor
+                .platform
+                .as_ref()
+                .is_some_and(|platform| platform.os == "unknown")
+            {
+                continue;
+            }
+            let path = blob(directory, &descriptor.digest);
+            if descriptor.media_type.contains("index")
+                || descriptor.media_type.contains("manifest.list")
+            {
+                left.push(path);
+            } else {
+                strays.extend(image(directory, &path, base)?);
+            }
+        }
+    }
+    strays.sort();
+    Ok(strays)
+}
+
+fn image(directory: &Utf8Path, manifest: &Utf8Path, base: &BTreeSet<Digest>) -> Result<Vec<Stray>> {
+    let manifest: Manifest = read_json(manifest)?;
+    let configuration: Configuration = read_json(&blob(directory, &manifest.config.digest))?;
+    let platform = format!("{}/{}", configuration.os, configuration.architecture);
+    let platform: Platform = platform.parse().map_err(anyhow::Error::msg)?;
+    let mut findings = Findings::default();
+    for (layer, diff_id) in manifest.layers.iter().zip(&configuration.rootfs.diff_ids) {
+        if base.contains(diff_id) {
+            continue;
+        }
+        let path = blob(directory, &layer.digest);
+        let file = File::open(&path).with_context(|| format!("open layer {path}"))?;
+        if layer.media_type.ends_with("gzip") {
+            tar_archive(MultiGzDecoder::new(file), platform, &mut findings)
+        } else if layer.media_type.ends_with("tar") {
+            tar_archive(file, platform, &mut findings)
+        } else {
+            anyhow::bail!("layer {path}: {} can't be read", layer.media_type)
+        }
+        .with_context(|| format!("read layer {path}"))?;
+    }
+    Ok(findings.strays(platform))
+}
+
+fn tar_archive(content: impl Read, platform: Platform, findings: &mut Findings) -> Result<()> {
+    let mut archive = tar::Archive::new(content);
+    for entry in archive.entries()? {
+        check_interrupted()?;
+        let entry = entry?;
+        if entry.header().entry_type().is_file() {
+            let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            findings.see(&path, entry, platform)?;
+        }
+    }
+    Ok(())
+}
+
+fn blob(directory: &Utf8Path, digest: &Digest) -> Utf8PathBuf {
+    directory
+        .join("blobs")
+        .join(digest.to_string().replace(':', "/"))
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(path: &Utf8Path) -> Result<T> {
+    let bytes = std::fs::read(path).with_context(|| format!("read {path}"))?;
+    serde_json::from_slice(&bytes).with_context(|| format!("read {path}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sha2::{Digest as _, Sha256};
+    use std::{fs, io::Write};
+
+    fn elf(machine: u8) -> Vec<u8> {
+        let mut bytes = b"\x7fELF\x02\x01".to_vec();
+        bytes.resize(18, 0);
+        bytes.extend([machine, 0]);
+        bytes.resize(4096, 1);
+        bytes
+    }
+
+    fn files() -> Vec<(&'static str, Vec<u8>)> {
+        vec![
+            ("lib/site-packages/a/good.so", elf(183)),
+            ("lib/site-packages/a/bad.so", elf(62)),
+            ("lib/site-packages/a/launcher.exe", b"MZ".to_vec()),
+            (
+                "lib/site-packages/a-1.0.dist-info/RECORD",
+                b"a/good.so,,\na/bad.so,sha256=x,1\n../../bin/tool,,\n".to_vec(),
+            ),
+            ("bin/tool", elf(62)),
+            ("bin/loose", elf(3)),
+        ]
+    }
+
+    fn expected(platform: Platform) -> Vec<Stray> {
+        let stray = |path: &str, machine: &str, package: Option<&str>| Stray {
+            path: path.into(),
+            platform,
+            machine: machine.into(),
+            package: package.map(str::to_owned),
+        };
+        vec![
+            stray("bin/loose", "x86", None),
+            stray("bin/tool", "x86_64", Some("a-1.0")),
+            stray("lib/site-packages/a/bad.so", "x86_64", Some("a-1.0")),
+        ]
+    }
+
+    #[test]
+    fn stray_files_of_a_tree_are_found_with_their_package() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(directory.path()).unwrap();
+        for (path, bytes) in files() {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        let strays = tree(root, Platform::LinuxArm64).unwrap();
+        assert_eq!(strays, expected(Platform::LinuxArm64));
+        let error = expect_none(&strays, "image x").unwrap_err().to_string();
+        assert!(
+            error.contains(
+                "lib/site-packages/a/bad.so (of a-1.0) is for x86_64, not for linux/arm64"
+            ),
+            "{error}"
+        );
+        assert!(
+            error.contains("bin/loose (of no package) is for x86,"),
+            "{error}"
+        );
+        assert!(expect_none(&[], "image x").is_ok());
+    }
+
+    /// Adds a blob and gives its digest.
+    fn add(root: &Utf8Path, bytes: &[u8]) -> String {
+        let hex = format!("{:x}", Sha256::digest(bytes));
+        fs::create_dir_all(root.join("blobs/sha256")).unwrap();
+        fs::write(root.join("blobs/sha256").join(&hex), bytes).unwrap();
+        format!("sha256:{hex}")
+    }
+
+    fn layer(root: &Utf8Path, files: Vec<(&str, Vec<u8>)>) -> (String, String) {
+        let mut archive = tar::Builder::new(Vec::new());
+        for (path, bytes) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            archive
+                .append_data(&mut header, path, bytes.as_slice())
+                .unwrap();
+        }
+        let tar = archive.into_inner().unwrap();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&tar).unwrap();
+        (
+            add(root, &gzip.finish().unwrap()),
+            format!("sha256:{:x}", Sha256::digest(&tar)),
+        )
+    }
+
+    #[test]
+    fn an_images_own_layers_are_looked_at_and_its_bases_are_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(directory.path()).unwrap();
+        let (base, base_id) = layer(root, vec![("bin/base", elf(62))]);
+        let (own, own_id) = layer(root, files());
+        let gzip = "application/vnd.oci.image.layer.v1.tar+gzip";
+        let config = format!(
+            r#"{{"os":"linux","architecture":"arm64","rootfs":{{"type":"layers","diff_ids":["{base_id}","{own_id}"]}}}}"#
+        );
+        let config = add(root, config.as_bytes());
+        let manifest = format!(
+            r#"{{"config":{{"mediaType":"c","digest":"{config}"}},"layers":[{{"mediaType":"{gzip}","digest":"{base}"}},{{"mediaType":"{gzip}","digest":"{own}"}}]}}"#
+        );
+        let manifest = add(root, manifest.as_bytes());
+        let inner = format!(
+            r#"{{"manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{manifest}","platform":{{"os":"linux","architecture":"arm64"}}}},
+            {{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{manifest}","platform":{{"os":"unknown","architecture":"unknown"}}}}]}}"#
+        );
+        let inner = add(root, inner.as_bytes());
+        fs::write(root.join("index.json"), format!(r#"{{"manifests":[{{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"{inner}"}}]}}"#)).unwrap();
+        let known = BTreeSet::from([base_id.parse().unwrap()]);
+        assert_eq!(
+            layout(root, &known).unwrap(),
+            expected(Platform::LinuxArm64)
+        );
+        assert_eq!(
+            layout(root, &BTreeSet::new()).unwrap().len(),
+            4,
+            "the base's own file too"
+        );
+    }
+}
