@@ -392,4 +392,18 @@ mod tests {
             "the base's own file too"
         );
     }
+
+    /// `XTASK_TEST_LAYOUT` names an OCI layout that a real build wrote.
+    #[test]
+    #[ignore = "needs an OCI layout"]
+    fn a_real_layout_is_looked_at() {
+        let directory = std::env::var("XTASK_TEST_LAYOUT").unwrap();
+        let start = std::time::Instant::now();
+        let strays = layout(Utf8Path::new(&directory), &BTreeSet::new()).unwrap();
+        println!(
+            "{:?} ({:.1?})",
+            expect_none(&strays, &directory),
+            start.elapsed()
+        );
+    }
 }
