@@ -626,4 +626,55 @@ mod tests {
             "{error}"
         );
     }
+
+    /// `XTASK_TEST_FILES` holds `package|version|file|hash` lines, fetched eight at a time from this machine's index.
+    #[test]
+    #[ignore = "needs a package index"]
+    fn real_files_are_fetched() {
+        let lines = std::env::var("XTASK_TEST_FILES").unwrap();
+        let store =
+            WheelStore::open(Utf8Path::new(&std::env::var("XTASK_TEST_STORE").unwrap())).unwrap();
+        let index = PackageIndex::configured().unwrap();
+        let wanted = lines.split_whitespace().map(|line| {
+            let parts: Vec<&str> = line.split('|').collect();
+            let [package, version, name, hash] = parts.as_slice() else {
+                panic!("{line}")
+            };
+            LockedFile {
+                package: package.to_string(),
+                version: version.to_string(),
+                name: name.to_string(),
+                hashes: vec![hash.parse().unwrap()],
+                url: None,
+            }
+        });
+        let wanted: Vec<LockedFile> = wanted.collect();
+        let start = std::time::Instant::now();
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    while let Some(wanted) =
+                        wanted.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+                    {
+                        match store.fetch(&index, wanted) {
+                            Ok(Stored {
+                                yanked: Some(reason),
+                                path,
+                                ..
+                            }) => println!("yanked: {path}: {reason}"),
+                            Ok(_) => {}
+                            Err(error) => println!("{error:#}"),
+                        }
+                    }
+                });
+            }
+        });
+        println!(
+            "{} files in {:.1?}, {:?}",
+            wanted.len(),
+            start.elapsed(),
+            store.size().unwrap()
+        );
+    }
 }
