@@ -87,7 +87,7 @@ fn an_image_has_user_entry_point_work_directory_and_labels() {
         ] {
             assert_eq!(config["Labels"][label], expected, "{label}");
         }
-        for label in ["base.name", "base.digest"] {
+        for label in ["source", "revision", "created", "base.name", "base.digest"] {
             assert!(config["Labels"][format!("org.opencontainers.image.{label}")].is_string(), "{label} {config:#}");
         }
         let id = docker(&["run", "--rm", "--network", "none", "--entrypoint", "id", &image]).code(0).stdout;
