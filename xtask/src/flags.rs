@@ -52,6 +52,8 @@ pub enum Command {
     /// An engine, a registry and base images of this repository's own, all below target/sandbox
     #[command(subcommand)]
     Sandbox(Sandbox),
+    /// Format, lint and test everything, end to end on the sandbox
+    Ci,
     /// Print each setting with where it came from
     Config(Json),
 }

@@ -1,6 +1,7 @@
 //! One file a verb: load, plan, execute, report.
 
 mod build;
+mod ci;
 mod config;
 mod doctor;
 mod info;
@@ -57,13 +58,14 @@ pub fn run(flags: Xtask, report: &Report) -> Result<Exit> {
         Command::Sandbox(flags::Sandbox::Status(flags)) => sandbox::status(&context, &flags),
         Command::Sandbox(flags::Sandbox::Down(flags)) => sandbox::down(&context, &flags),
         Command::Config(flags) => config::run(&context, &flags),
+        Command::Ci => ci::run(&context),
     }
 }
 
 /// Whether `--sandbox` has anything to bring up for it.
 fn needs_engine(command: &Command) -> bool {
     match command {
-        Command::Connector(Connector::List(_)) | Command::Sandbox(_) => false,
+        Command::Connector(Connector::List(_)) | Command::Sandbox(_) | Command::Ci => false,
         Command::Connector(_) | Command::Doctor(_) | Command::Config(_) => true,
     }
 }
@@ -83,7 +85,14 @@ impl Context<'_> {
         let mut stand_ins = up.stand_ins.clone();
         stand_ins.extend(self.resolved.config.stand_ins.clone());
         let stand_ins = Value::try_from(stand_ins).context("list the sandbox's base images")?;
-        let registry = Value::String(format!("{}/airbyte", up.registry));
+        // The namespace stays: only the host changes.
+        let namespace = self
+            .resolved
+            .config
+            .registry
+            .split_once('/')
+            .map_or("", |(_, namespace)| namespace);
+        let registry = Value::String(format!("{}/{namespace}", up.registry));
         for (key, value) in [("stand-ins", stand_ins), ("registry", registry)] {
             self.resolved
                 .set(key, value, Origin::Sandbox, "--sandbox")?;
