@@ -64,7 +64,7 @@ pub fn run(context: &Context, flags: &Build) -> Result<Exit> {
             .and_then(|info| info.platform)
             .or(Some(Platform::host()))
     } else {
-        doctor::preflight(context, &platforms)?.info.platform
+        doctor::preflight(context, &platforms)?.platform
     };
     if !flags.dry_run
         && connectors

@@ -299,7 +299,9 @@ mod tests {
         );
         fs::write(&unique, "").unwrap();
         assert_eq!(daemon.running(), None);
-        daemon.start(|| daemon.running().is_some()).unwrap();
+        // Only then setsid has become the program that is asked for.
+        let started = || !find(|argv| argv == daemon.argv).is_empty();
+        daemon.start(started).unwrap();
         let process = daemon.running().unwrap();
         fs::remove_file(&daemon.record).unwrap();
         assert_eq!(daemon.running(), Some(process));
