@@ -20,7 +20,7 @@ use crate::{
         spec,
     },
     report::exit_of,
-    tools::{buildx, docker_images, git, host, uv},
+    tools::{buildx, docker_images, git, host, process::check_interrupted, uv},
 };
 
 /// What a build made, as `--json` shows it.
@@ -64,7 +64,7 @@ pub fn run(context: &Context, flags: &Build) -> Result<Exit> {
             .and_then(|info| info.platform)
             .or(Some(Platform::host()))
     } else {
-        doctor::preflight(context, &platforms)?.info.platform
+        doctor::preflight(context, &platforms)?.platform
     };
     if !flags.dry_run
         && connectors
@@ -91,6 +91,8 @@ pub fn run(context: &Context, flags: &Build) -> Result<Exit> {
     let built = each(&plans, context.resolved.config.parallelism(), |plan| {
         execute(context, plan)
     });
+    // Said once, not once for each connector that was under way.
+    check_interrupted()?;
     report(context, flags, &plans, &built)
 }
 

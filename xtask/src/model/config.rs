@@ -13,6 +13,8 @@ use super::{connector::Language, image::ImageRef, platform::Platform, problem::P
 pub struct Config {
     /// Registry and namespace that images are published to.
     pub registry: String,
+    /// Address of the repository that images are labelled with; empty is the git remote `origin`'s.
+    pub source: String,
     /// Platforms of a published image index.
     pub platforms: Vec<Platform>,
     /// Glob, relative to the repository root, of the directories that hold connectors.
@@ -88,6 +90,7 @@ impl Default for Config {
         ];
         Config {
             registry: "docker.io/airbyte".to_owned(),
+            source: String::new(),
             platforms: Platform::ALL.to_vec(),
             connectors: "airbyte-integrations/connectors/*".to_owned(),
             docker_images: "docker-images".to_owned(),

@@ -95,7 +95,7 @@ impl BuildPlan {
             dockerfile: inputs.docker_images.join(dockerfile),
             directory: inputs.root.join(&connector.directory),
             arguments: arguments(connector, &base, &inputs),
-            labels: labels(connector, &base, inputs.revision),
+            labels: labels(connector, &base, &inputs),
             contexts: inputs.contexts,
             secrets: inputs.secrets,
             files: inputs.files,
@@ -254,11 +254,7 @@ fn arguments(
 }
 
 /// Labels of the OCI image specification ("Pre-Defined Annotation Keys") and Airbyte's two.
-fn labels(
-    connector: &Connector,
-    base: &BaseImage,
-    revision: Option<&Revision>,
-) -> Vec<(String, String)> {
+fn labels(connector: &Connector, base: &BaseImage, inputs: &Inputs<'_>) -> Vec<(String, String)> {
     let version = connector.metadata.version.to_string();
     let mut labels = vec![
         (
@@ -290,18 +286,15 @@ fn labels(
             .iter()
             .map(|digest| ("org.opencontainers.image.base.digest", digest.to_string())),
     );
-    if let Some(revision) = revision {
+    let source = Some(inputs.config.source.clone()).filter(|source| !source.is_empty());
+    let source = source.or_else(|| inputs.revision?.source.clone());
+    labels.extend(source.map(|source| ("org.opencontainers.image.source", source)));
+    if let Some(revision) = inputs.revision {
         let dirty = if revision.dirty { "-dirty" } else { "" };
         labels.push((
             "org.opencontainers.image.revision",
             format!("{}{dirty}", revision.commit),
         ));
-        labels.extend(
-            revision
-                .source
-                .iter()
-                .map(|source| ("org.opencontainers.image.source", source.clone())),
-        );
         labels.extend(
             revision
                 .changed

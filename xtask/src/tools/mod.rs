@@ -8,4 +8,5 @@ pub mod grype;
 pub mod host;
 pub mod process;
 pub mod registry;
+pub mod sandbox;
 pub mod uv;

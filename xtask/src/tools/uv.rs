@@ -14,15 +14,8 @@ const QUESTION: Duration = Duration::from_secs(20);
 /// Fetching some 20 MB, over a slow line and with pip's own retries.
 const FETCH: Duration = Duration::from_secs(600);
 
-/// A uv that runs on this host.
-#[derive(Debug, Clone)]
-pub struct Uv {
-    pub path: Utf8PathBuf,
-    pub version: Version,
-}
-
-/// The uv on PATH, whatever its version; None when there is none that works.
-pub fn on_path() -> Result<Option<Uv>> {
+/// Version of the uv on PATH; None when there is none that works.
+pub fn on_path() -> Result<Option<Version>> {
     if !process::installed("uv") {
         return Ok(None);
     }
@@ -31,31 +24,12 @@ pub fn on_path() -> Result<Option<Uv>> {
         .limit(QUESTION)
         .finish()?
         .text();
-    Ok(parse_version(&printed).map(|version| Uv {
-        path: "uv".into(),
-        version,
-    }))
+    Ok(parse_version(&printed))
 }
 
 /// `uv 0.9.11 (8d8aabb88 2025-11-20)`.
 fn parse_version(text: &str) -> Option<Version> {
     Version::parse(text.split_whitespace().nth(1)?).ok()
-}
-
-/// A uv for this host: the one on PATH when it is at least `pinned`, else the pinned one from `cache`, fetched
-/// when it is not there yet.
-pub fn for_host(pinned: &Version, cache: &Utf8Path) -> Result<Uv> {
-    match on_path()? {
-        Some(uv) if uv.version >= *pinned => Ok(uv),
-        _ => {
-            let directory = cache.join(format!("uv-{pinned}-host"));
-            fetch(pinned, &directory, &[])?;
-            Ok(Uv {
-                path: directory.join("bin/uv"),
-                version: pinned.clone(),
-            })
-        }
-    }
 }
 
 /// The directory that holds the pinned `uv` for containers of `platform`, fetched into `cache` when it is not

@@ -3,6 +3,7 @@
 mod build;
 mod config;
 mod doctor;
+mod end_to_end;
 mod fleet;
 mod interrupt;
 mod list;
