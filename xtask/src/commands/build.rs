@@ -6,21 +6,25 @@ use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
-use super::{Context, doctor, work::each};
+use super::{
+    Context, doctor,
+    planner::{Ask, Planner},
+    work::each,
+};
 use crate::{
     flags::Build,
     model::{
-        connector::{Connector, ConnectorName, Language},
+        connector::{Connector, ConnectorName},
         image::{Digest, ImageRef},
         platform::Platform,
         problem::{Exit, Problem},
     },
     plan::{
-        build::{BuildPlan, Inputs, SpecCheck, base_image, buildable},
+        build::{BuildPlan, PlannedDependencies, PythonPlan, SpecCheck, base_image, buildable},
         spec,
     },
     report::exit_of,
-    tools::{buildx, docker_images, git, host, process::check_interrupted, uv},
+    tools::{buildx, docker_images, process::check_interrupted, uv},
 };
 
 /// What a build made, as `--json` shows it.
@@ -149,7 +153,7 @@ fn show(context: &Context, flags: &Build, plans: &[BuildPlan]) -> Result<Exit> {
 /// Builds and tests one connector.
 fn execute(context: &Context, plan: &BuildPlan) -> Result<Built> {
     if let Some(python) = &plan.python {
-        write_requirements(context, python)?;
+        write_requirements(context, plan, python)?;
     }
     let step = context.report.step(format!("{} build", plan.connector));
     let digest = match buildx::build(&context.engine, &plan.buildx_arguments(), |line| {
@@ -176,7 +180,7 @@ fn execute(context: &Context, plan: &BuildPlan) -> Result<Built> {
 }
 
 /// Writes the lists that uv installs from.
-fn write_requirements(context: &Context, python: &PythonPlan) -> Result<()> {
+fn write_requirements(context: &Context, plan: &BuildPlan, python: &PythonPlan) -> Result<()> {
     let list = |platform: Platform| {
         python
             .requirements
@@ -184,7 +188,7 @@ fn write_requirements(context: &Context, python: &PythonPlan) -> Result<()> {
     };
     write(
         &python.requirements.join("build.txt"),
-        docker_images::BUILD_REQUIREMENTS,
+        docker_images::build_requirements(),
     )?;
     match &python.dependencies {
         PlannedDependencies::Locked(summary) => {
@@ -195,7 +199,14 @@ fn write_requirements(context: &Context, python: &PythonPlan) -> Result<()> {
                 )?;
             }
         }
-        PlannedDependencies::Resolved { .. } => todo!(),
+        PlannedDependencies::Resolved { requirements } => {
+            context.report.warning(format_args!("{}: no lock file, so this build can't be repeated; lock it with `uv lock` or `poetry lock`", plan.connector));
+            let uv = uv::for_host(&context.resolved.config.tools.uv, &context.repo.tools())?;
+            for platform in &plan.platforms {
+                let target = python.interpreter.on(*platform);
+                write(&list(*platform), &uv::resolve(&uv, requirements, target)?)?;
+            }
+        }
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use crate::model::{
     platform::{self, Platform},
     problem::Problem,
     revision::Revision,
-    target::{Interpreter, Libc},
+    target::Interpreter,
 };
 
 /// Where a connector's code lies in its image.
@@ -267,16 +267,6 @@ fn secrets(inputs: &Inputs<'_>) -> Vec<(String, Utf8PathBuf)> {
     ca.map(|path| ("ca".to_owned(), path.clone())).collect()
 }
 
-/// The newest manylinux tag up to `libc` that uv's `--python-platform` knows; None for another C library.
-fn manylinux(libc: Libc) -> Option<String> {
-    match libc {
-        Libc::Glibc(2, minor @ 31..) => Some(format!("manylinux_2_{}", minor.min(40))),
-        Libc::Glibc(2, 28..=30) => Some("manylinux_2_28".to_owned()),
-        Libc::Glibc(2, 17..=27) => Some("manylinux2014".to_owned()),
-        Libc::Glibc(..) | Libc::Musl(..) => None,
-    }
-}
-
 /// The language, when it is one whose images are built here.
 pub fn buildable(connector: &Connector) -> Result<Language, Problem> {
     match connector.language {
@@ -325,7 +315,13 @@ fn arguments(
     ];
     if let Some(python) = &inputs.python {
         arguments.push(("ENTRY_POINT", python.entry_point.command(CODE)));
-        arguments.extend(manylinux(python.interpreter.libc).map(|tag| ("MANYLINUX", tag)));
+        arguments.extend(
+            python
+                .interpreter
+                .libc
+                .manylinux()
+                .map(|tag| ("MANYLINUX", tag)),
+        );
     }
     arguments.extend(
         inputs
@@ -420,23 +416,4 @@ fn whole_seconds<S: serde::Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(duration.as_secs())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_tags_that_uv_knows_are_asked_for() {
-        for (libc, expected) in [
-            (Libc::Glibc(2, 36), Some("manylinux_2_36")),
-            (Libc::Glibc(2, 43), Some("manylinux_2_40")),
-            (Libc::Glibc(2, 29), Some("manylinux_2_28")),
-            (Libc::Glibc(2, 17), Some("manylinux2014")),
-            (Libc::Glibc(2, 12), None),
-            (Libc::Musl(1, 2), None),
-        ] {
-            assert_eq!(manylinux(libc).as_deref(), expected, "{libc}");
-        }
-    }
 }
