@@ -2,5 +2,7 @@
 
 pub mod base_image;
 pub mod build;
+pub mod dependencies;
+pub mod entry_point;
 pub mod published;
 pub mod spec;
