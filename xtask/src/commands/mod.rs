@@ -13,6 +13,7 @@ mod work;
 use anyhow::{Context as _, Result};
 use toml::Value;
 
+use self::sandbox::{Sandbox, Up};
 use crate::{
     flags::{self, Command, Connector, Xtask},
     model::{
@@ -21,10 +22,7 @@ use crate::{
     },
     repo::Repo,
     report::Report,
-    tools::{
-        docker::Engine,
-        sandbox::{Sandbox, Up},
-    },
+    tools::docker::Engine,
 };
 
 /// What every command works with.

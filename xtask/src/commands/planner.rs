@@ -17,6 +17,7 @@ use crate::{
         target::Interpreter,
     },
     plan::{
+        backend,
         build::{BuildPlan, Inputs, PythonPlan, base_image},
         dependencies::{self, Dependencies},
         entry_point::{self, EntryPoint},
@@ -100,6 +101,7 @@ impl<'a> Planner<'a> {
         let (interpreter, assumed) = interpreter_of(self.context, &base.used, self.ask)?;
         let sources = Sources::read(&repo.root, connector)?;
         let dependencies = sources.dependencies(interpreter, &self.platforms)?;
+        sources.check_backend()?;
         Ok(PythonPlan {
             interpreter,
             assumed,
@@ -180,6 +182,15 @@ impl<'a> Sources<'a> {
             message: format!("{}: {}", self.connector.name, problem.message),
             ..problem
         })
+    }
+
+    /// Checks that the connector's own package can be built from pinned backends.
+    pub fn check_backend(&self) -> Result<(), Problem> {
+        backend::check(
+            self.connector.name.as_str(),
+            &self.pyproject.build,
+            docker_images::build_requirements(),
+        )
     }
 
     pub fn entry_point(&self) -> Result<EntryPoint, Problem> {

@@ -8,3 +8,4 @@ mod fleet;
 mod interrupt;
 mod list;
 mod monorepo;
+mod python;

@@ -17,12 +17,11 @@ use crate::{
         image::{Digest, ImageRef},
         platform::{self, Platform},
     },
-    report::Report,
     tools::{buildx, docker::Engine, docker_images::BASE_FILES, host, process::Program, uv},
 };
 
 /// The Debian release whose Python is Airbyte's (3.11).
-const RELEASE: &str = "bookworm";
+pub const RELEASE: &str = "bookworm";
 /// Python, what it and its extension modules load, what Dockerfiles call, and what scanners recognise a system by.
 const PACKAGES: &str = "base-files,base-passwd,bash,ca-certificates,coreutils,dash,findutils,grep,gzip,libc-bin,\
 libgcc-s1,libgomp1,libstdc++6,passwd,python3,python3-distutils,sed,tar,tzdata";
@@ -31,14 +30,15 @@ const DATE: &str = "315532800";
 const TAG: &str = "sandbox";
 
 /// One image: the repository on docker.io that it stands in for, the Dockerfile, and the image it extends.
-struct Recipe {
-    repository: &'static str,
+pub struct Recipe {
+    pub repository: &'static str,
     dockerfile: &'static str,
     extends: Option<&'static str>,
     needs_uv: bool,
 }
 
-const RECIPES: [Recipe; 3] = [
+/// The images, each after the one it extends.
+pub const RECIPES: [Recipe; 3] = [
     Recipe {
         repository: "library/python",
         dockerfile: "Dockerfile.sandbox-python",
@@ -64,7 +64,7 @@ pub const RECORD: &str = "base-images.json";
 
 /// What was made, and from what.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Made {
+pub struct Made {
     /// Hash of everything that went in.
     key: String,
     /// Digest by repository.
@@ -103,24 +103,37 @@ pub fn stand_ins(
     references(&made, registry).map(Some)
 }
 
-/// Makes all images and pushes them to the registry.
-pub fn make(inputs: &Inputs, report: &Report) -> Result<BTreeMap<String, ImageRef>> {
-    let mut made = Made {
-        key: key(inputs.docker_images, inputs.config)?,
-        digests: BTreeMap::new(),
-    };
-    let roots = make_roots(inputs, report)?;
-    for recipe in &RECIPES {
-        let step = report.step(format!("base image {}", recipe.repository));
-        let args = arguments(recipe, inputs, &made, &roots)?;
-        let digest = buildx::build(inputs.engine, &args, |line| step.busy(line))?;
-        step.done(&digest);
-        made.digests.insert(recipe.repository.to_owned(), digest);
+impl Made {
+    /// Nothing yet, of what `inputs` say.
+    pub fn begin(inputs: &Inputs) -> Result<Made> {
+        Ok(Made {
+            key: key(inputs.docker_images, inputs.config)?,
+            digests: BTreeMap::new(),
+        })
     }
-    layout::write(&inputs.layout.file(RECORD), &serde_json::to_string(&made)?)?;
-    // The images hold what the roots held.
-    fs::remove_dir_all(&roots).with_context(|| format!("remove {roots}"))?;
-    references(&made, inputs.registry)
+
+    /// Makes one image and pushes it; `watch` sees each line of progress.
+    pub fn make(
+        &mut self,
+        recipe: &Recipe,
+        inputs: &Inputs,
+        roots: &Utf8Path,
+        watch: impl FnMut(&str) + Send,
+    ) -> Result<Digest> {
+        let args = arguments(recipe, inputs, self, roots)?;
+        let digest = buildx::build(inputs.engine, &args, watch)?;
+        self.digests
+            .insert(recipe.repository.to_owned(), digest.clone());
+        Ok(digest)
+    }
+
+    /// Writes down what was made, and what stands in for what.
+    pub fn finish(self, inputs: &Inputs, roots: &Utf8Path) -> Result<BTreeMap<String, ImageRef>> {
+        layout::write(&inputs.layout.file(RECORD), &serde_json::to_string(&self)?)?;
+        // The images hold what the roots held.
+        fs::remove_dir_all(roots).with_context(|| format!("remove {roots}"))?;
+        references(&self, inputs.registry)
+    }
 }
 
 fn read(layout: &Layout) -> Made {
@@ -154,12 +167,11 @@ fn key(docker_images: &Utf8Path, config: &Config) -> Result<String> {
 }
 
 /// A directory with `rootfs-amd64.tar` and `rootfs-arm64.tar`: extracted packages, so that nothing is emulated.
-fn make_roots(inputs: &Inputs, report: &Report) -> Result<Utf8PathBuf> {
+pub fn make_roots(inputs: &Inputs) -> Result<Utf8PathBuf> {
     let directory = inputs.layout.file("roots");
     fs::create_dir_all(&directory).with_context(|| format!("make {directory}"))?;
     let sources = directory.join("debian.sources");
     layout::write(&sources, &packages::sources_for_roots(RELEASE)?)?;
-    let step = report.step("root file systems");
     let make_root = |platform: Platform| make_root(inputs.layout, &directory, &sources, platform);
     thread::scope(|scope| {
         let workers = Platform::ALL.map(|platform| scope.spawn(move || make_root(platform)));
@@ -169,10 +181,6 @@ fn make_roots(inputs: &Inputs, report: &Report) -> Result<Utf8PathBuf> {
                 .map_err(|_| anyhow::anyhow!("making a root file system panicked"))?
         })
     })?;
-    step.done(format_args!(
-        "Debian {RELEASE} for {}",
-        platform::join(&Platform::ALL)
-    ));
     Ok(directory)
 }
 

@@ -1,12 +1,15 @@
 //! `sandbox`: an engine of the repository's own.
 
+mod lifecycle;
+
 use anyhow::Result;
+
+pub use self::lifecycle::{Sandbox, Status, Up};
 
 use super::Context;
 use crate::{
     flags::{Json, SandboxDown},
     model::{platform, problem::Exit},
-    tools::sandbox::Status,
 };
 
 pub fn up(context: &Context, flags: &Json) -> Result<Exit> {
