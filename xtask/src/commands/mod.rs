@@ -6,6 +6,7 @@ mod config;
 mod doctor;
 mod info;
 mod list;
+mod planner;
 mod sandbox;
 mod work;
 

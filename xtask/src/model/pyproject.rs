@@ -13,8 +13,10 @@ use super::{
 #[derive(Debug, Clone)]
 pub struct Pyproject {
     pub name: Option<PackageName>,
+    #[allow(dead_code, reason = "for the checks and the build of the own wheel")]
     pub version: Option<String>,
     /// An SPDX expression or a name; None too where the licence is a file.
+    #[allow(dead_code, reason = "for the checks and the build of the own wheel")]
     pub license: Option<String>,
     /// Interpreters that it runs on.
     pub python: Constraint,
@@ -22,6 +24,7 @@ pub struct Pyproject {
     pub dependencies: Vec<Dependency>,
     /// Console scripts in the order of the file.
     pub scripts: Vec<Script>,
+    #[allow(dead_code, reason = "for the checks and the build of the own wheel")]
     pub build: BuildSystem,
     /// Directories below the connector's own that packages are taken from; the connector's own is not among them.
     pub package_roots: Vec<String>,

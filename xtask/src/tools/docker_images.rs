@@ -59,6 +59,11 @@ pub fn directory(configured: &Utf8Path, work: &Utf8Path) -> Result<Utf8PathBuf> 
     holding(&FILES, configured, work)
 }
 
+/// Pins and hashes of build backends, as `uv build --build-constraints` reads them.
+pub fn build_requirements() -> &'static str {
+    include_str!("../../../docker-images/build-requirements.txt")
+}
+
 /// As [`directory`], for base images.
 pub fn base_directory(configured: &Utf8Path, work: &Utf8Path) -> Result<Utf8PathBuf> {
     holding(&BASE_FILES, configured, work)

@@ -6,6 +6,7 @@ pub mod docker_images;
 pub mod git;
 pub mod grype;
 pub mod host;
+pub mod interpreter;
 pub mod process;
 pub mod registry;
 pub mod sandbox;

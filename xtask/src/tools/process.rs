@@ -5,7 +5,7 @@
 
 use std::{
     fmt,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
     os::unix::process::{CommandExt, ExitStatusExt},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
@@ -74,6 +74,7 @@ pub struct Program {
     command: Command,
     line: String,
     limit: Option<Duration>,
+    input: Option<Vec<u8>>,
 }
 
 impl From<xshell::Cmd<'_>> for Program {
@@ -85,6 +86,7 @@ impl From<xshell::Cmd<'_>> for Program {
             command,
             line,
             limit: None,
+            input: None,
         }
     }
 }
@@ -105,6 +107,13 @@ impl Program {
     /// Ends the program when it runs longer than this.
     pub fn limit(mut self, limit: Duration) -> Program {
         self.limit = Some(limit);
+        self
+    }
+
+    /// What the program reads from standard input, instead of nothing.
+    pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Program {
+        self.input = Some(bytes.into());
+        self.command.stdin(Stdio::piped());
         self
     }
 
@@ -140,6 +149,7 @@ impl Program {
     /// As [`finish`](Self::finish), calling `watch` with each line of standard error as it comes.
     pub fn finish_watching(mut self, watch: impl FnMut(&str) + Send) -> Result<Finished> {
         check_interrupted()?;
+        let input = self.input.take();
         let mut child = self
             .command
             .stdout(Stdio::piped())
@@ -148,6 +158,9 @@ impl Program {
             .map_err(|error| start_error(&self.command, &self.line, error))?;
         let group = Group::of(&child);
         let (status, stdout, stderr, timed_out) = thread::scope(|scope| {
+            let writer = child.stdin.take().zip(input);
+            // A program that ends without reading all of it is judged by its status.
+            scope.spawn(move || writer.map(|(mut pipe, bytes)| pipe.write_all(&bytes)));
             let stdout = child
                 .stdout
                 .take()
@@ -427,9 +440,10 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_standard_error_are_watched() {
+    fn input_reaches_the_program_and_lines_are_watched() {
         let mut seen = Vec::new();
-        let finished = program("printf hello; echo one >&2; printf two >&2")
+        let finished = program("cat; echo one >&2; printf two >&2")
+            .input("hello")
             .finish_watching(|line| seen.push(line.to_owned()));
         assert_eq!(finished.unwrap().text(), "hello");
         assert_eq!(seen, ["one", "two"]);

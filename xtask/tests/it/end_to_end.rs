@@ -327,3 +327,27 @@ fn the_sandbox_comes_up_twice_goes_down_and_comes_up_again() {
     assert!(up(&xtask(&["sandbox", "status", "--json"]).code(0).json()));
     docker(&["info"]).code(0);
 }
+
+/// Without a bridge of its own, an engine removes a docker0 that it finds, and with it a system engine's network.
+#[test]
+fn the_bridge_of_a_system_engine_is_left_alone() {
+    let _turn = turn();
+    let interface = Path::new("/sys/class/net/docker0/ifindex");
+    let made = !interface.exists();
+    if made {
+        ip(&["link", "add", "name", "docker0", "type", "bridge"]);
+    }
+    let before = fs::read_to_string(interface).unwrap();
+    xtask(&["sandbox", "down"]).code(0);
+    let up = xtask(&["sandbox", "up"]);
+    let after = fs::read_to_string(interface);
+    if made {
+        ip(&["link", "delete", "dev", "docker0"]);
+    }
+    up.code(0);
+    assert_eq!(after.unwrap(), before);
+}
+
+fn ip(arguments: &[&str]) {
+    Finished::from(Command::new("ip").args(arguments).output().unwrap()).code(0);
+}

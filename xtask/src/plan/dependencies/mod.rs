@@ -10,10 +10,7 @@ mod summary;
 use pep508_rs::{PackageName, pep440_rs::Version};
 use serde::Serialize;
 
-pub use self::{
-    reason::Reason,
-    summary::{Build, Summary, Totals},
-};
+pub use self::{reason::Reason, summary::Summary};
 use crate::model::{
     hash::Hash,
     lock::{File, Lock},

@@ -44,19 +44,26 @@ pub struct Totals {
     pub native_sdists: usize,
 }
 
+/// One package on each platform that installs it.
+type OnPlatforms<'a> = Vec<(Platform, &'a Planned)>;
+
+fn by_package(closures: &[Closure]) -> BTreeMap<(&PackageName, &Version), OnPlatforms<'_>> {
+    let mut by_package: BTreeMap<_, OnPlatforms<'_>> = BTreeMap::new();
+    for closure in closures {
+        for planned in &closure.packages {
+            let key = (&planned.name, &planned.version);
+            by_package
+                .entry(key)
+                .or_default()
+                .push((closure.target.platform, planned));
+        }
+    }
+    by_package
+}
+
 impl Summary {
     pub fn new(closures: Vec<Closure>) -> Summary {
-        let mut by_package: BTreeMap<(&PackageName, &Version), Vec<(Platform, &Planned)>> =
-            BTreeMap::new();
-        for closure in &closures {
-            for planned in &closure.packages {
-                let key = (&planned.name, &planned.version);
-                by_package
-                    .entry(key)
-                    .or_default()
-                    .push((closure.target.platform, planned));
-            }
-        }
+        let by_package = by_package(&closures);
         let builds: Vec<Build> = by_package.values().filter_map(|on| build(on)).collect();
         let mut totals = Totals {
             packages: by_package.len(),
@@ -70,6 +77,24 @@ impl Summary {
             totals,
             closures,
         }
+    }
+
+    /// Package, version, how it is installed and why, for a table.
+    pub fn rows(&self) -> Vec<[String; 4]> {
+        let row = |((name, version), on): ((&PackageName, &Version), OnPlatforms<'_>)| {
+            let mut why: Vec<&str> = on
+                .iter()
+                .map(|(_, planned)| planned.because.as_str())
+                .collect();
+            why.dedup();
+            [
+                name.to_string(),
+                version.to_string(),
+                how(&on, self.closures.len()),
+                why.join("; "),
+            ]
+        };
+        by_package(&self.closures).into_iter().map(row).collect()
     }
 
     /// Lines for a reader: totals, then what is not simply installed.
@@ -113,6 +138,26 @@ impl Totals {
             None => self.platform_wheels += 1,
         }
     }
+}
+
+/// How a package gets into the images, in a few words.
+fn how(on: &[(Platform, &Planned)], platforms: usize) -> String {
+    let only = if on.len() == platforms {
+        String::new()
+    } else {
+        let names: Vec<String> = on
+            .iter()
+            .map(|(platform, _)| platform.to_string())
+            .collect();
+        format!(", {} only", names.join(" and "))
+    };
+    let how = match build(on).map(|build| build.expected) {
+        Some(Content::Pure) => "one wheel from its sdist",
+        Some(Content::Native) => "a wheel from its sdist by platform",
+        None if same_file(on) => "wheel",
+        None => "wheel by platform",
+    };
+    format!("{how}{only}")
 }
 
 fn same_file(on: &[(Platform, &Planned)]) -> bool {

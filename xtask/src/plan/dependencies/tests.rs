@@ -1,6 +1,6 @@
 //! Small locks, each written for one case.
 
-use super::*;
+use super::{summary::Totals, *};
 use crate::model::{
     lock::content_hash::{Groups, content_hash},
     platform::Platform,

@@ -187,7 +187,8 @@ fn make_root(
     if root.is_file() {
         return Ok(());
     }
-    let partial = directory.join(format!("partial-{architecture}.tar"));
+    // One that a killed run left may still be written to.
+    let partial = directory.join(format!("partial-{architecture}-{}.tar", std::process::id()));
     let shell = Shell::new().context("open a shell")?;
     let args = ["--quiet", "--variant=extract"];
     let mmdebstrap = cmd!(

@@ -67,7 +67,7 @@ impl Daemon {
             .and_then(|text| serde_json::from_str::<Process>(&text).ok());
         recorded
             .filter(Process::is_alive)
-            .or_else(|| find(|argv| argv == self.argv).into_iter().next())
+            .or_else(|| find(|argv| self.is_its_line(argv)).into_iter().next())
     }
 
     /// Starts it and waits until `answers` says yes.
@@ -110,6 +110,12 @@ impl Daemon {
             }
             _ => Ok(running.is_some()),
         }
+    }
+
+    /// For a moment after its start it is `setsid`, about to become itself.
+    fn is_its_line(&self, argv: &[String]) -> bool {
+        let started = argv.first().is_some_and(|program| program == "setsid");
+        self.argv == if started { &argv[1..] } else { argv }
     }
 
     fn write_down(&self, process: &Process) -> Result<()> {

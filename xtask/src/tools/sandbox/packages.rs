@@ -4,7 +4,10 @@ use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use anyhow::{Context, Result};
 use camino::{Utf8Path, Utf8PathBuf};
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, flock},
+    process::geteuid,
+};
 use xshell::{Shell, cmd};
 
 use super::{
@@ -63,7 +66,7 @@ pub fn missing(wanted: Wanted) -> Result<Vec<&'static str>> {
         ("setsid", "util-linux"),
     ]
     .into_iter()
-    .filter(|(program, _)| !process::installed(program))
+    .filter(|(program, _)| !installed(program))
     .map(|(_, package)| package)
     .collect();
     let client = !packages.contains(&"docker-cli");
@@ -84,6 +87,16 @@ pub fn missing(wanted: Wanted) -> Result<Vec<&'static str>> {
         packages.push("python3-pip");
     }
     Ok(packages)
+}
+
+/// Debian's PATH for other users than root leaves out where the daemons are.
+fn installed(program: &str) -> bool {
+    let for_root = || {
+        ["/usr/local/sbin", "/usr/sbin", "/sbin"]
+            .iter()
+            .any(|directory| Utf8Path::new(directory).join(program).is_file())
+    };
+    process::installed(program) || (!geteuid().is_root() && for_root())
 }
 
 /// uv comes through pip where it is not installed.
