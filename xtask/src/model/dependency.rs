@@ -118,7 +118,7 @@ impl Dependency {
     pub fn to_pep508(&self) -> Result<String, String> {
         if let Some(kind) = &self.direct {
             return Err(format!(
-                "{} comes from a {kind}, not from an index",
+                "{} comes from {kind}, not from an index",
                 self.name
             ));
         }

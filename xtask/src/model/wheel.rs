@@ -283,6 +283,7 @@ mod tests {
             ("cp311-cp311-linux_x86_64", LinuxAmd64, glibc, true),
             ("cp311-cp311-macosx_11_0_arm64", LinuxArm64, glibc, false),
             ("cp311-cp311-win_amd64", LinuxAmd64, glibc, false),
+            ("cp311-cp310-manylinux2014_x86_64", LinuxAmd64, glibc, false),
             ("cp312-cp312-manylinux2014_x86_64", LinuxAmd64, glibc, false),
             ("cp310-cp310-manylinux2014_x86_64", LinuxAmd64, glibc, false),
             (

@@ -59,7 +59,7 @@ fn why_wheel(package: &Package, wheel: &Wheel) -> String {
 fn why_sdist(package: &Package, target: Target) -> String {
     match (package.wheels.as_slice(), expected(package)) {
         ([], _) => "published as an sdist only".to_owned(),
-        ([only], Content::Pure) => format!("its only wheel is {}", only.name.tags()),
+        ([only], _) => format!("its only wheel is {}", only.name.tags()),
         (wheels, _) => format!("none of its {} wheels fits {target}", wheels.len()),
     }
 }

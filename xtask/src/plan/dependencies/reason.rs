@@ -133,7 +133,7 @@ impl fmt::Display for Reason {
             Reason::Direct { name, kind } => {
                 write!(
                     f,
-                    "{name} comes from a {kind}, which is not supported: nothing to verify it against"
+                    "{name} comes from {kind}, which is not supported: nothing to verify it against"
                 )
             }
             Reason::NoFile {
