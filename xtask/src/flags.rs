@@ -49,6 +49,11 @@ pub enum Command {
     Connector(Connector),
     /// Check whether this machine is ready, and say what to do where it is not
     Doctor(Json),
+    /// An engine, a registry and base images of this repository's own, all below target/sandbox
+    #[command(subcommand)]
+    Sandbox(Sandbox),
+    /// Format, lint and test everything, end to end on the sandbox
+    Ci,
     /// Print each setting with where it came from
     Config(Json),
     /// Look after the store of locked files and built wheels
@@ -64,6 +69,23 @@ pub enum Connector {
     Info(Info),
     /// Build a connector's image and check its spec
     Build(Build),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Sandbox {
+    /// Start it; the first time it is set up, which takes minutes
+    Up(Json),
+    /// Show what of it runs and how to use it
+    Status(Json),
+    /// Stop it; what it holds stays for the next time
+    Down(SandboxDown),
+}
+
+#[derive(Debug, Args)]
+pub struct SandboxDown {
+    /// Remove its data too
+    #[arg(long)]
+    pub purge: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,21 +6,25 @@ use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
-use super::{Context, doctor, work::each};
+use super::{
+    Context, doctor,
+    planner::{Ask, Planner},
+    work::each,
+};
 use crate::{
     flags::Build,
     model::{
-        connector::{Connector, ConnectorName, Language},
+        connector::{Connector, ConnectorName},
         image::{Digest, ImageRef},
         platform::Platform,
         problem::{Exit, Problem},
     },
     plan::{
-        build::{BuildPlan, Inputs, SpecCheck, base_image, buildable},
+        build::{BuildPlan, PlannedDependencies, PythonPlan, SpecCheck, base_image, buildable},
         spec,
     },
     report::exit_of,
-    tools::{buildx, docker_images, git, host, uv},
+    tools::{buildx, docker_images, process::check_interrupted, uv},
 };
 
 /// What a build made, as `--json` shows it.
@@ -55,32 +59,13 @@ enum Outcome<'a> {
 pub fn run(context: &Context, flags: &Build) -> Result<Exit> {
     let connectors = chosen(context, &flags.names)?;
     let platforms = flags.platform.resolve(&context.resolved.config.platforms);
-    let native = if flags.dry_run {
-        // Planning needs no engine; without one this host's own platform counts as native.
-        context
-            .engine
-            .info()
-            .ok()
-            .and_then(|info| info.platform)
-            .or(Some(Platform::host()))
+    let native = native(context, flags, &platforms)?;
+    let ask = if flags.dry_run {
+        Ask::Nobody
     } else {
-        doctor::preflight(context, &platforms)?.info.platform
+        Ask::Engine
     };
-    if !flags.dry_run
-        && connectors
-            .iter()
-            .any(|connector| connector.language == Some(Language::Python))
-    {
-        let step = context.report.step("uv for builds");
-        let version = &context.resolved.config.tools.uv;
-        uv::for_containers(
-            version,
-            native.unwrap_or_else(Platform::host),
-            &context.repo.tools(),
-        )?;
-        step.done(version);
-    }
-    let planner = Planner::new(context, flags, platforms, native)?;
+    let planner = Planner::new(context, platforms, &flags.tag, native, ask)?;
     let plans = connectors
         .iter()
         .map(|connector| planner.plan(connector))
@@ -88,10 +73,36 @@ pub fn run(context: &Context, flags: &Build) -> Result<Exit> {
     if flags.dry_run {
         return show(context, flags, &plans);
     }
+    if plans.iter().any(|plan| plan.python.is_some()) {
+        fetch_uv(context, native)?;
+    }
     let built = each(&plans, context.resolved.config.parallelism(), |plan| {
         execute(context, plan)
     });
+    // Said once, not once for each connector that was under way.
+    check_interrupted()?;
     report(context, flags, &plans, &built)
+}
+
+/// The platform that is native to the engine, once that has passed its checks. A dry run needs no engine: without
+/// one this host's own platform counts.
+fn native(context: &Context, flags: &Build, platforms: &[Platform]) -> Result<Platform> {
+    let info = if flags.dry_run {
+        context.engine.info().ok()
+    } else {
+        Some(doctor::preflight(context, platforms)?)
+    };
+    Ok(info
+        .and_then(|info| info.platform)
+        .unwrap_or_else(Platform::host))
+}
+
+fn fetch_uv(context: &Context, native: Platform) -> Result<()> {
+    let step = context.report.step("uv for builds");
+    let version = &context.resolved.config.tools.uv;
+    uv::for_containers(version, native, &context.repo.tools())?;
+    step.done(version);
+    Ok(())
 }
 
 /// The connectors that were named, when every one of them can be built; else all that is in the way.
@@ -127,133 +138,6 @@ fn chosen(context: &Context, names: &[String]) -> Result<Vec<Connector>> {
     }
 }
 
-/// Gathers what all plans of one run share.
-struct Planner<'a> {
-    context: &'a Context<'a>,
-    flags: &'a Build,
-    platforms: Vec<Platform>,
-    native: Option<Platform>,
-    docker_images: Utf8PathBuf,
-}
-
-impl<'a> Planner<'a> {
-    fn new(
-        context: &'a Context,
-        flags: &'a Build,
-        platforms: Vec<Platform>,
-        native: Option<Platform>,
-    ) -> Result<Self> {
-        let configured = context
-            .repo
-            .root
-            .join(&context.resolved.config.docker_images);
-        let docker_images =
-            docker_images::directory(&configured, &context.repo.target().join("docker-images"))?;
-        Ok(Planner {
-            context,
-            flags,
-            platforms,
-            native,
-            docker_images,
-        })
-    }
-
-    fn plan(&self, connector: &Connector) -> Result<BuildPlan> {
-        let config = &self.context.resolved.config;
-        let repo = &self.context.repo;
-        let revision = git::revision(&repo.root, &connector.directory)?;
-        let mut contexts = Vec::new();
-        let mut secrets = Vec::new();
-        let mut files = Vec::new();
-        if connector.language == Some(Language::Python) {
-            let native = self.native.unwrap_or_else(Platform::host);
-            let uv = uv::containers_directory(&config.tools.uv, native, &repo.tools());
-            contexts.push(("uv".to_owned(), uv.to_string()));
-            let requirements = repo.work(&connector.name).join("requirements");
-            files.extend(self.requirements(connector, &requirements)?);
-            contexts.push(("requirements".to_owned(), requirements.to_string()));
-            secrets.extend(host::ca_bundle().map(|bundle| ("ca".to_owned(), bundle)));
-        }
-        let plan = BuildPlan::new(
-            connector,
-            Inputs {
-                config,
-                platforms: &self.platforms,
-                tag: &self.flags.tag,
-                native: self.native,
-                revision: revision.as_ref(),
-                root: &repo.root,
-                docker_images: &self.docker_images,
-                contexts,
-                secrets,
-                files,
-                proxies: host::proxy_variables()
-                    .into_iter()
-                    .map(str::to_owned)
-                    .collect(),
-                entry_point: Some("python /airbyte/integration_code/main.py".to_owned()),
-            },
-        )?;
-        Ok(plan)
-    }
-}
-
-impl Planner<'_> {
-    /// INTERIM, replaced by plan::dependencies.
-    fn requirements(
-        &self,
-        connector: &Connector,
-        directory: &Utf8Path,
-    ) -> Result<Vec<(Utf8PathBuf, String)>> {
-        let lock = self
-            .context
-            .repo
-            .root
-            .join(&connector.directory)
-            .join("poetry.lock");
-        let lock: toml::Table =
-            toml::from_str(&fs::read_to_string(&lock).with_context(|| format!("read {lock}"))?)?;
-        let mut text = String::new();
-        for package in lock["package"].as_array().into_iter().flatten() {
-            if !package["groups"]
-                .as_array()
-                .is_some_and(|groups| groups.iter().any(|group| group.as_str() == Some("main")))
-            {
-                continue;
-            }
-            text += &format!(
-                "{}=={}",
-                package["name"].as_str().unwrap(),
-                package["version"].as_str().unwrap()
-            );
-            if let Some(marker) = package.get("markers") {
-                text += &format!(
-                    " ; {}",
-                    marker
-                        .as_str()
-                        .or_else(|| marker.get("main")?.as_str())
-                        .unwrap()
-                );
-            }
-            for file in package["files"].as_array().into_iter().flatten() {
-                text += &format!(" --hash={}", file["hash"].as_str().unwrap());
-            }
-            text += "\n";
-        }
-        let mut files = vec![(
-            directory.join("build.txt"),
-            fs::read_to_string(self.docker_images.join("build-requirements.txt"))?,
-        )];
-        files.extend(Platform::ALL.map(|platform| {
-            (
-                directory.join(format!("requirements-{}.txt", platform.architecture())),
-                text.clone(),
-            )
-        }));
-        Ok(files)
-    }
-}
-
 /// Prints what would be done.
 fn show(context: &Context, flags: &Build, plans: &[BuildPlan]) -> Result<Exit> {
     if flags.output.json {
@@ -268,8 +152,8 @@ fn show(context: &Context, flags: &Build, plans: &[BuildPlan]) -> Result<Exit> {
 
 /// Builds and tests one connector.
 fn execute(context: &Context, plan: &BuildPlan) -> Result<Built> {
-    for (path, text) in &plan.files {
-        write(path, text)?;
+    if let Some(python) = &plan.python {
+        write_requirements(context, plan, python)?;
     }
     let step = context.report.step(format!("{} build", plan.connector));
     let digest = match buildx::build(&context.engine, &plan.buildx_arguments(), |line| {
@@ -293,6 +177,38 @@ fn execute(context: &Context, plan: &BuildPlan) -> Result<Built> {
         digest,
         specs,
     })
+}
+
+/// Writes the lists that uv installs from.
+fn write_requirements(context: &Context, plan: &BuildPlan, python: &PythonPlan) -> Result<()> {
+    let list = |platform: Platform| {
+        python
+            .requirements
+            .join(format!("requirements-{}.txt", platform.architecture()))
+    };
+    write(
+        &python.requirements.join("build.txt"),
+        docker_images::build_requirements(),
+    )?;
+    match &python.dependencies {
+        PlannedDependencies::Locked(summary) => {
+            for closure in &summary.closures {
+                write(
+                    &list(closure.target.platform),
+                    &closure.requirements(|_| None),
+                )?;
+            }
+        }
+        PlannedDependencies::Resolved { requirements } => {
+            context.report.warning(format_args!("{}: no lock file, so this build can't be repeated; lock it with `uv lock` or `poetry lock`", plan.connector));
+            let uv = uv::for_host(&context.resolved.config.tools.uv, &context.repo.tools())?;
+            for platform in &plan.platforms {
+                let target = python.interpreter.on(*platform);
+                write(&list(*platform), &uv::resolve(&uv, requirements, target)?)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Runs `spec` on one platform, judges it and keeps it.

@@ -19,7 +19,10 @@ pub fn run(context: &Context) -> Result<Exit> {
     let was_up = context.sandbox().is_up();
     let checks = [
         cmd!(shell, "cargo fmt --all --check"),
-        cmd!(shell, "cargo clippy --workspace --all-targets --locked -- -D warnings"),
+        cmd!(
+            shell,
+            "cargo clippy --workspace --all-targets --locked -- -D warnings"
+        ),
         cmd!(shell, "cargo test --workspace --locked --no-fail-fast"),
     ];
     let checked = checks.into_iter().try_for_each(|check| {

@@ -14,7 +14,7 @@ use crate::{
         problem::{Exit, Problem},
     },
     tools::{
-        buildx::{self, Builder},
+        buildx,
         docker::{Engine, EngineInfo},
         git, grype, registry, uv,
     },
@@ -70,15 +70,9 @@ impl Check {
     }
 }
 
-/// An engine that passed every check that building needs.
-pub struct Ready {
-    pub info: EngineInfo,
-    pub builder: Builder,
-}
-
 /// Checks what building for `platforms` needs and stops with all problems at once.
-pub fn preflight(context: &Context, platforms: &[Platform]) -> Result<Ready> {
-    let (checks, ready) = engine_checks(&context.engine, platforms);
+pub fn preflight(context: &Context, platforms: &[Platform]) -> Result<EngineInfo> {
+    let (checks, info) = engine_checks(&context.engine, platforms);
     let problems: Vec<String> = checks
         .iter()
         .filter(|check| check.status == Status::Problem)
@@ -91,8 +85,8 @@ pub fn preflight(context: &Context, platforms: &[Platform]) -> Result<Ready> {
             )
         })
         .collect();
-    match ready {
-        Some(ready) if problems.is_empty() => Ok(ready),
+    match info {
+        Some(info) if problems.is_empty() => Ok(info),
         _ => Err(Problem::environment(format!("this machine can't build images\n    {}", problems.join("\n    ")))
             .help("`cargo xtask doctor` checks everything; --sandbox sets up an engine of this repository's own")
             .into()),
@@ -101,9 +95,9 @@ pub fn preflight(context: &Context, platforms: &[Platform]) -> Result<Ready> {
 
 pub fn run(context: &Context, flags: &Json) -> Result<Exit> {
     let config = &context.resolved.config;
-    let (mut checks, ready) = engine_checks(&context.engine, &config.platforms);
+    let (mut checks, engine) = engine_checks(&context.engine, &config.platforms);
     checks.push(disk(
-        ready.as_ref().map(|ready| ready.info.root.as_str()),
+        engine.as_ref().map(|engine| engine.root.as_str()),
         &context.repo.root,
     ));
     checks.push(registry_answers(config));
@@ -138,7 +132,7 @@ pub fn run(context: &Context, flags: &Json) -> Result<Exit> {
     })
 }
 
-fn engine_checks(engine: &Engine, platforms: &[Platform]) -> (Vec<Check>, Option<Ready>) {
+fn engine_checks(engine: &Engine, platforms: &[Platform]) -> (Vec<Check>, Option<EngineInfo>) {
     let mut checks = Vec::new();
     let info = engine.info();
     match &info {
@@ -154,7 +148,7 @@ fn engine_checks(engine: &Engine, platforms: &[Platform]) -> (Vec<Check>, Option
             ));
         }
     }
-    let mut builder = None;
+    let mut platforms_here = None;
     match buildx::version(engine) {
         Ok(version) if version < buildx::OLDEST => checks.push(Check::problem(
             "buildx",
@@ -163,10 +157,10 @@ fn engine_checks(engine: &Engine, platforms: &[Platform]) -> (Vec<Check>, Option
         )),
         Ok(version) => {
             checks.push(Check::ok("buildx", version.to_string()));
-            builder = info
+            platforms_here = info
                 .as_ref()
                 .ok()
-                .and_then(|_| buildx::inspect(engine).ok());
+                .and_then(|_| buildx::platforms(engine).ok());
         }
         Err(error) => checks.push(Check::problem(
             "buildx",
@@ -178,11 +172,11 @@ fn engine_checks(engine: &Engine, platforms: &[Platform]) -> (Vec<Check>, Option
         return (checks, None);
     };
     checks.push(image_store(&info));
-    let Some(builder) = builder else {
+    let Some(here) = platforms_here else {
         return (checks, None);
     };
-    checks.push(runnable(&info, &builder, platforms));
-    (checks, Some(Ready { info, builder }))
+    checks.push(emulation(&info, &here, platforms));
+    (checks, Some(info))
 }
 
 fn image_store(info: &EngineInfo) -> Check {
@@ -199,10 +193,9 @@ fn image_store(info: &EngineInfo) -> Check {
     )
 }
 
-fn runnable(info: &EngineInfo, builder: &Builder, wanted: &[Platform]) -> Check {
+fn emulation(info: &EngineInfo, runnable: &[Platform], wanted: &[Platform]) -> Check {
     let native = |platform: &Platform| info.platform == Some(*platform);
-    let described: Vec<String> = builder
-        .platforms
+    let described: Vec<String> = runnable
         .iter()
         .map(|platform| {
             format!(
@@ -217,7 +210,7 @@ fn runnable(info: &EngineInfo, builder: &Builder, wanted: &[Platform]) -> Check 
         .collect();
     let missing: Vec<Platform> = wanted
         .iter()
-        .filter(|platform| !builder.platforms.contains(platform))
+        .filter(|platform| !runnable.contains(platform))
         .copied()
         .collect();
     if missing.is_empty() {
@@ -277,14 +270,12 @@ fn registry_answers(config: &Config) -> Check {
 
 fn programs(config: &Config) -> Result<Vec<Check>> {
     let uv = match uv::on_path()? {
-        Some(uv) if uv.version >= config.tools.uv => {
-            Check::ok("uv", format!("{} on PATH", uv.version))
-        }
+        Some(uv) if uv >= config.tools.uv => Check::ok("uv", format!("{uv} on PATH")),
         Some(uv) => Check::ok(
             "uv",
             format!(
                 "{} on PATH is older than {}, which is fetched instead",
-                uv.version, config.tools.uv
+                uv, config.tools.uv
             ),
         ),
         None => Check::ok(

@@ -3,7 +3,10 @@
 use anyhow::Result;
 use serde::Serialize;
 
-use super::Context;
+use super::{
+    Context,
+    planner::{Ask, Sources, interpreter_of},
+};
 use crate::{
     flags::Info,
     model::{
@@ -11,11 +14,14 @@ use crate::{
         metadata::{ConnectorType, SupportLevel},
         problem::{Exit, Problem},
         revision::Revision,
+        target::Interpreter,
     },
     plan::{
         base_image::{BaseImage, Because},
+        build::{PlannedDependencies, base_image},
         published,
     },
+    report::table,
     tools::git,
 };
 
@@ -37,8 +43,21 @@ struct Facts {
     /// Reference it is published under; null when the version can't be a tag.
     image: Option<String>,
     base_image: Option<BaseImage>,
-    dependencies: Option<DependencySource>,
+    /// Null for a connector that is not written in Python.
+    dependencies: Option<DependencyFacts>,
     revision: Option<Revision>,
+}
+
+/// What a Python connector installs on each configured platform.
+#[derive(Serialize)]
+struct DependencyFacts {
+    file: DependencySource,
+    /// Whether the base image's Python is only the usual one: nobody has asked it yet.
+    interpreter_assumed: bool,
+    #[serde(flatten)]
+    plan: Option<PlannedDependencies>,
+    /// Why there is no plan.
+    error: Option<String>,
 }
 
 pub fn run(context: &Context, flags: &Info) -> Result<Exit> {
@@ -57,6 +76,9 @@ pub fn run(context: &Context, flags: &Info) -> Result<Exit> {
     } else {
         for (label, value) in facts.lines() {
             context.report.result(format_args!("{label:<15}{value}"));
+        }
+        if let Some(table) = facts.dependencies.as_ref().and_then(DependencyFacts::table) {
+            context.report.result(format_args!("\n{table}"));
         }
     }
     Ok(Exit::Success)
@@ -87,7 +109,7 @@ impl Facts {
                 .ok()
                 .map(|image| image.to_string()),
             base_image: base_image.transpose().map_err(Problem::usage)?,
-            dependencies: python.then(|| context.repo.dependency_source(connector)),
+            dependencies: python.then(|| DependencyFacts::gather(context, connector)),
             revision: git::revision(&context.repo.root, &connector.directory)?,
         })
     }
@@ -128,10 +150,7 @@ impl Facts {
                 Because::StandIn => lines.push(("  replaced by", base.used.to_string())),
             }
         }
-        lines.extend(
-            self.dependencies
-                .map(|source| ("dependencies", source.to_string())),
-        );
+        lines.extend(self.dependencies.iter().flat_map(DependencyFacts::lines));
         if let Some(revision) = &self.revision {
             let state = if revision.dirty {
                 " and uncommitted changes"
@@ -147,5 +166,64 @@ impl Facts {
             );
         }
         lines
+    }
+}
+
+impl DependencyFacts {
+    fn gather(context: &Context, connector: &Connector) -> DependencyFacts {
+        let file = context.repo.dependency_source(connector);
+        match DependencyFacts::plan(context, connector) {
+            Ok((plan, interpreter_assumed)) => DependencyFacts {
+                file,
+                interpreter_assumed,
+                plan: Some(plan),
+                error: None,
+            },
+            Err(error) => DependencyFacts {
+                file,
+                interpreter_assumed: true,
+                plan: None,
+                error: Some(format!("{error:#}")),
+            },
+        }
+    }
+
+    fn plan(context: &Context, connector: &Connector) -> Result<(PlannedDependencies, bool)> {
+        let config = &context.resolved.config;
+        let sources = Sources::read(&context.repo.root, connector)?;
+        let base = base_image(connector, config).ok().map(|base| base.used);
+        let known = base
+            .map(|image| interpreter_of(context, &image, Ask::Nobody))
+            .transpose()?;
+        let (interpreter, assumed) = known.unwrap_or((Interpreter::USUAL, true));
+        Ok((
+            sources.dependencies(interpreter, &config.platforms)?.into(),
+            assumed,
+        ))
+    }
+
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        let details = match (&self.plan, &self.error) {
+            (Some(PlannedDependencies::Locked(summary)), _) => summary.lines(),
+            (Some(PlannedDependencies::Resolved { requirements }), _) => {
+                vec![
+                    "resolved at each build, which can't be repeated".to_owned(),
+                    requirements.join(", "),
+                ]
+            }
+            (None, error) => error.iter().cloned().collect(),
+        };
+        let labels = std::iter::once("dependencies").chain(std::iter::repeat(""));
+        let lines = std::iter::once(self.file.to_string()).chain(details);
+        labels.zip(lines).collect()
+    }
+
+    /// Every package with the way it gets into the image and why.
+    fn table(&self) -> Option<String> {
+        let Some(PlannedDependencies::Locked(summary)) = &self.plan else {
+            return None;
+        };
+        let rows: Vec<Vec<String>> = summary.rows().iter().map(|row| row.to_vec()).collect();
+        Some(table(&["PACKAGE", "VERSION", "HOW", "WHY"], &rows))
     }
 }

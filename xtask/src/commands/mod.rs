@@ -2,17 +2,25 @@
 
 mod build;
 mod cache;
+mod ci;
 mod config;
 mod doctor;
 mod info;
 mod list;
+mod planner;
+mod sandbox;
 mod work;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use toml::Value;
 
+use self::sandbox::{Sandbox, Up};
 use crate::{
-    flags::{Command, Connector, Xtask},
-    model::{config::Resolved, problem::Exit},
+    flags::{self, Command, Connector, Xtask},
+    model::{
+        config::{Origin, Resolved},
+        problem::Exit,
+    },
     repo::Repo,
     report::Report,
     tools::docker::Engine,
@@ -31,18 +39,68 @@ pub struct Context<'a> {
 pub fn run(flags: Xtask, report: &Report) -> Result<Exit> {
     let repo = Repo::find(flags.global.directory.as_deref())?;
     let resolved = repo.configuration(&flags.global.settings)?;
-    let context = Context {
+    let mut context = Context {
         repo,
         resolved,
         engine: Engine::default(),
         report,
     };
+    if flags.global.sandbox && needs_engine(&flags.command) {
+        let up = context.sandbox().up(report)?;
+        context.enter(&up)?;
+    }
     match flags.command {
         Command::Connector(Connector::Build(flags)) => build::run(&context, &flags),
         Command::Connector(Connector::List(flags)) => list::run(&context, &flags),
         Command::Connector(Connector::Info(flags)) => info::run(&context, &flags),
         Command::Doctor(flags) => doctor::run(&context, &flags),
+        Command::Sandbox(flags::Sandbox::Up(flags)) => sandbox::up(&context, &flags),
+        Command::Sandbox(flags::Sandbox::Status(flags)) => sandbox::status(&context, &flags),
+        Command::Sandbox(flags::Sandbox::Down(flags)) => sandbox::down(&context, &flags),
         Command::Config(flags) => config::run(&context, &flags),
         Command::Cache(flags) => cache::run(&context, &flags),
+        Command::Ci => ci::run(&context),
+    }
+}
+
+/// Whether `--sandbox` has anything to bring up for it.
+fn needs_engine(command: &Command) -> bool {
+    match command {
+        Command::Connector(Connector::List(_))
+        | Command::Sandbox(_)
+        | Command::Cache(_)
+        | Command::Ci => false,
+        Command::Connector(_) | Command::Doctor(_) | Command::Config(_) => true,
+    }
+}
+
+impl Context<'_> {
+    /// The repository's own engine, up or not.
+    pub fn sandbox(&self) -> Sandbox<'_> {
+        Sandbox::new(&self.repo, &self.resolved.config)
+    }
+
+    /// Makes the sandbox the engine to work with, its registry the one to publish to, and its images the stand-ins.
+    fn enter(&mut self, up: &Up) -> Result<()> {
+        self.engine = Engine {
+            host: Some(up.docker_host.clone()),
+        };
+        // What configuration stands in goes first.
+        let mut stand_ins = up.stand_ins.clone();
+        stand_ins.extend(self.resolved.config.stand_ins.clone());
+        let stand_ins = Value::try_from(stand_ins).context("list the sandbox's base images")?;
+        // The namespace stays: only the host changes.
+        let namespace = self
+            .resolved
+            .config
+            .registry
+            .split_once('/')
+            .map_or("", |(_, namespace)| namespace);
+        let registry = Value::String(format!("{}/{namespace}", up.registry));
+        for (key, value) in [("stand-ins", stand_ins), ("registry", registry)] {
+            self.resolved
+                .set(key, value, Origin::Sandbox, "--sandbox")?;
+        }
+        Ok(())
     }
 }

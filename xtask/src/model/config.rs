@@ -5,7 +5,12 @@ use std::{collections::BTreeMap, fmt, num::NonZeroUsize};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::{connector::Language, image::ImageRef, platform::Platform, problem::Problem};
+use super::{
+    connector::{ConnectorName, Language},
+    image::ImageRef,
+    platform::Platform,
+    problem::Problem,
+};
 
 /// Every setting, in the order `cargo xtask config` prints them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -13,6 +18,8 @@ use super::{connector::Language, image::ImageRef, platform::Platform, problem::P
 pub struct Config {
     /// Registry and namespace that images are published to.
     pub registry: String,
+    /// Address of the repository that images are labelled with; empty is the git remote `origin`'s.
+    pub source: String,
     /// Platforms of a published image index.
     pub platforms: Vec<Platform>,
     /// Glob, relative to the repository root, of the directories that hold connectors.
@@ -31,6 +38,9 @@ pub struct Config {
     /// Base images replaced by another one whatever their tag and digest, by repository name.
     /// The sandbox fills this in with the images it made; what is built on them is for trying out, not for publishing.
     pub stand_ins: BTreeMap<String, ImageRef>,
+    /// Connectors whose image is prepared by a script of theirs before anything is installed: the connector and the
+    /// script's path in its directory. It runs on each platform of the image, so it is emulated for a foreign one.
+    pub prerequisites: BTreeMap<ConnectorName, String>,
     /// Shared files (globs from the repository root) and the languages whose connectors a change to them touches.
     pub fan_out: BTreeMap<String, Vec<Language>>,
     /// What old source distributions need to be built, by package: `pyyaml = ["cython<3"]`. In a variable or flag,
@@ -94,6 +104,7 @@ impl Default for Config {
         ];
         Config {
             registry: "docker.io/airbyte".to_owned(),
+            source: String::new(),
             platforms: Platform::ALL.to_vec(),
             connectors: "airbyte-integrations/connectors/*".to_owned(),
             docker_images: "docker-images".to_owned(),
@@ -102,6 +113,7 @@ impl Default for Config {
             spec_timeout_emulated: 300,
             mirrors: BTreeMap::new(),
             stand_ins: BTreeMap::new(),
+            prerequisites: BTreeMap::new(),
             fan_out: fan_out
                 .map(|(file, language)| (file.to_owned(), vec![language]))
                 .into(),

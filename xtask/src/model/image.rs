@@ -9,6 +9,13 @@ use serde::{Deserialize, Serialize};
 #[serde(into = "String", try_from = "String")]
 pub struct Digest(String);
 
+impl Digest {
+    /// The digits alone, as a file name.
+    pub fn hex(&self) -> &str {
+        &self.0["sha256:".len()..]
+    }
+}
+
 impl FromStr for Digest {
     type Err = String;
 

@@ -39,6 +39,17 @@ impl Target {
     }
 }
 
+impl Target {
+    /// The platform as uv's `--python-platform` names it.
+    pub fn uv_platform(&self) -> String {
+        let machine = self.platform.machine();
+        self.libc.manylinux().map_or_else(
+            || format!("{machine}-unknown-linux-musl"),
+            |tag| format!("{machine}-{tag}"),
+        )
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -46,6 +57,34 @@ impl fmt::Display for Target {
             "{} with Python {} and {}",
             self.platform, self.python, self.libc
         )
+    }
+}
+
+/// The CPython of a base image, which is the same on each of its platforms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Interpreter {
+    pub python: PythonVersion,
+    pub libc: Libc,
+}
+
+impl Interpreter {
+    /// That of Airbyte's python-connector-base 2 to 4 (Debian bookworm): what is planned with until the base
+    /// image itself could be asked.
+    pub const USUAL: Interpreter = Interpreter {
+        python: PythonVersion {
+            major: 3,
+            minor: 11,
+            patch: 11,
+        },
+        libc: Libc::Glibc(2, 36),
+    };
+
+    pub fn on(self, platform: Platform) -> Target {
+        Target {
+            platform,
+            python: self.python,
+            libc: self.libc,
+        }
     }
 }
 
@@ -111,6 +150,18 @@ pub enum Libc {
     Glibc(u16, u16),
     /// Runs musllinux wheels up to this version (PEP 656).
     Musl(u16, u16),
+}
+
+impl Libc {
+    /// The newest manylinux tag that it runs and that uv's `--python-platform` knows; None for another C library.
+    pub fn manylinux(self) -> Option<String> {
+        match self {
+            Libc::Glibc(2, minor @ 31..) => Some(format!("manylinux_2_{}", minor.min(40))),
+            Libc::Glibc(2, 28..=30) => Some("manylinux_2_28".to_owned()),
+            Libc::Glibc(2, 17..=27) => Some("manylinux2014".to_owned()),
+            Libc::Glibc(..) | Libc::Musl(..) => None,
+        }
+    }
 }
 
 impl fmt::Display for Libc {

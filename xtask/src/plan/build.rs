@@ -5,7 +5,11 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use serde::Serialize;
 
-use super::base_image::{BaseImage, Because};
+use super::{
+    base_image::{BaseImage, Because},
+    dependencies::{Dependencies, Summary},
+    entry_point::EntryPoint,
+};
 use crate::model::{
     config::Config,
     connector::{Connector, ConnectorName, Language},
@@ -13,7 +17,11 @@ use crate::model::{
     platform::{self, Platform},
     problem::Problem,
     revision::Revision,
+    target::Interpreter,
 };
+
+/// Where a connector's code lies in its image.
+const CODE: &str = "/airbyte/integration_code";
 
 /// Everything that one `docker buildx build` and the spec checks after it need.
 #[derive(Debug, Clone, Serialize)]
@@ -35,9 +43,8 @@ pub struct BuildPlan {
     pub secrets: Vec<(String, Utf8PathBuf)>,
     /// Variables passed on by name; docker keeps these out of the image.
     pub proxies: Vec<String>,
-    /// Files that the build reads, written before it: absolute path and text.
-    #[serde(skip)]
-    pub files: Vec<(Utf8PathBuf, String)>,
+    /// None for a connector in another language.
+    pub python: Option<PythonPlan>,
     pub specs: Vec<SpecCheck>,
 }
 
@@ -63,12 +70,46 @@ pub struct Inputs<'a> {
     pub root: &'a camino::Utf8Path,
     /// Directory with the Dockerfiles, absolute.
     pub docker_images: &'a camino::Utf8Path,
-    pub contexts: Vec<(String, String)>,
-    pub secrets: Vec<(String, Utf8PathBuf)>,
-    pub files: Vec<(Utf8PathBuf, String)>,
     pub proxies: Vec<String>,
-    /// Command that starts a Python connector, as ENTRYPOINT has it.
-    pub entry_point: Option<String>,
+    /// None for a connector in another language.
+    pub python: Option<PythonPlan>,
+    /// Certificates that this host trusts.
+    pub ca: Option<Utf8PathBuf>,
+}
+
+/// What the image of a Python connector installs and starts.
+#[derive(Debug, Clone, Serialize)]
+pub struct PythonPlan {
+    pub interpreter: Interpreter,
+    /// Whether that is only the usual one, since the base image was not asked.
+    pub assumed: bool,
+    pub dependencies: PlannedDependencies,
+    pub entry_point: EntryPoint,
+    /// Directory with a uv for containers.
+    pub uv: Utf8PathBuf,
+    /// Directory of the lists that uv installs from; written before the build.
+    pub requirements: Utf8PathBuf,
+}
+
+/// Where an image's packages come from.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "source", rename_all = "kebab-case")]
+pub enum PlannedDependencies {
+    /// What the lock file names, by hash.
+    Locked(Summary),
+    /// What the package index has on the day: not repeatable.
+    Resolved { requirements: Vec<String> },
+}
+
+impl From<Dependencies> for PlannedDependencies {
+    fn from(dependencies: Dependencies) -> PlannedDependencies {
+        match dependencies {
+            Dependencies::Locked(closures) => PlannedDependencies::Locked(Summary::new(closures)),
+            Dependencies::Unlocked { requirements } => {
+                PlannedDependencies::Resolved { requirements }
+            }
+        }
+    }
 }
 
 impl BuildPlan {
@@ -95,11 +136,11 @@ impl BuildPlan {
             dockerfile: inputs.docker_images.join(dockerfile),
             directory: inputs.root.join(&connector.directory),
             arguments: arguments(connector, &base, &inputs),
-            labels: labels(connector, &base, inputs.revision),
-            contexts: inputs.contexts,
-            secrets: inputs.secrets,
-            files: inputs.files,
+            labels: labels(connector, &base, &inputs),
+            contexts: inputs.python.iter().flat_map(contexts).collect(),
+            secrets: secrets(&inputs),
             proxies: inputs.proxies,
+            python: inputs.python,
             specs: inputs
                 .platforms
                 .iter()
@@ -177,6 +218,7 @@ impl BuildPlan {
             platform::join(&self.platforms),
             self.dockerfile
         ));
+        lines.extend(self.python.iter().flat_map(PythonPlan::lines));
         for spec in &self.specs {
             let how = if spec.emulated { "emulated" } else { "native" };
             lines.push(format!(
@@ -187,6 +229,42 @@ impl BuildPlan {
         }
         lines
     }
+}
+
+impl PythonPlan {
+    fn lines(&self) -> Vec<String> {
+        let assumed = if self.assumed {
+            ", assumed until the base image is there"
+        } else {
+            ""
+        };
+        let Interpreter { python, libc } = self.interpreter;
+        let mut lines = vec![format!("  python {python} with {libc}{assumed}")];
+        let (source, details) = match &self.dependencies {
+            PlannedDependencies::Locked(summary) => ("locked", summary.lines()),
+            PlannedDependencies::Resolved { requirements } => (
+                "resolved when it is built, so not repeatable",
+                vec![requirements.join(", ")],
+            ),
+        };
+        lines.push(format!("  packages {source}"));
+        lines.extend(details.iter().map(|line| format!("    {line}")));
+        lines.push(format!("  starts {}", self.entry_point.command(CODE)));
+        lines
+    }
+}
+
+fn contexts(python: &PythonPlan) -> Vec<(String, String)> {
+    let directories = [("uv", &python.uv), ("requirements", &python.requirements)];
+    directories
+        .map(|(name, path)| (name.to_owned(), path.to_string()))
+        .into()
+}
+
+/// Only the builds that install something ask a package index.
+fn secrets(inputs: &Inputs<'_>) -> Vec<(String, Utf8PathBuf)> {
+    let ca = inputs.ca.iter().filter(|_| inputs.python.is_some());
+    ca.map(|path| ("ca".to_owned(), path.clone())).collect()
 }
 
 /// The language, when it is one whose images are built here.
@@ -235,11 +313,22 @@ fn arguments(
         ("CONNECTOR_SNAKE_NAME", connector.name.snake()),
         ("CONNECTOR_VERSION", connector.metadata.version.to_string()),
     ];
+    if let Some(python) = &inputs.python {
+        arguments.push(("ENTRY_POINT", python.entry_point.command(CODE)));
+        arguments.extend(
+            python
+                .interpreter
+                .libc
+                .manylinux()
+                .map(|tag| ("MANYLINUX", tag)),
+        );
+    }
     arguments.extend(
         inputs
-            .entry_point
-            .iter()
-            .map(|command| ("ENTRY_POINT", command.clone())),
+            .config
+            .prerequisites
+            .get(&connector.name)
+            .map(|script| ("EXTRA_PREREQS_SCRIPT", script.clone())),
     );
     arguments.extend(
         inputs
@@ -254,11 +343,7 @@ fn arguments(
 }
 
 /// Labels of the OCI image specification ("Pre-Defined Annotation Keys") and Airbyte's two.
-fn labels(
-    connector: &Connector,
-    base: &BaseImage,
-    revision: Option<&Revision>,
-) -> Vec<(String, String)> {
+fn labels(connector: &Connector, base: &BaseImage, inputs: &Inputs<'_>) -> Vec<(String, String)> {
     let version = connector.metadata.version.to_string();
     let mut labels = vec![
         (
@@ -290,18 +375,15 @@ fn labels(
             .iter()
             .map(|digest| ("org.opencontainers.image.base.digest", digest.to_string())),
     );
-    if let Some(revision) = revision {
+    let source = Some(inputs.config.source.clone()).filter(|source| !source.is_empty());
+    let source = source.or_else(|| inputs.revision?.source.clone());
+    labels.extend(source.map(|source| ("org.opencontainers.image.source", source)));
+    if let Some(revision) = inputs.revision {
         let dirty = if revision.dirty { "-dirty" } else { "" };
         labels.push((
             "org.opencontainers.image.revision",
             format!("{}{dirty}", revision.commit),
         ));
-        labels.extend(
-            revision
-                .source
-                .iter()
-                .map(|source| ("org.opencontainers.image.source", source.clone())),
-        );
         labels.extend(
             revision
                 .changed

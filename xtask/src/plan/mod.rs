@@ -1,6 +1,9 @@
 //! Pure decisions from values to values: no I/O, no clock, no environment. Imports only `model`.
 
+pub mod backend;
 pub mod base_image;
 pub mod build;
+pub mod dependencies;
+pub mod entry_point;
 pub mod published;
 pub mod spec;

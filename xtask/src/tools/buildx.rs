@@ -17,15 +17,6 @@ pub const OLDEST: semver::Version = semver::Version::new(0, 13, 0);
 
 const QUESTION: Duration = Duration::from_secs(30);
 
-/// The default builder of an engine.
-#[derive(Debug, Clone)]
-pub struct Builder {
-    /// `docker` when it shares the engine's image store.
-    pub driver: String,
-    /// Platforms whose programs it can run, natively or emulated.
-    pub platforms: Vec<Platform>,
-}
-
 /// buildx's version; an error when the plugin is missing.
 pub fn version(engine: &Engine) -> Result<semver::Version> {
     let finished = engine
@@ -50,32 +41,27 @@ fn parse_version(text: &str) -> Option<semver::Version> {
     semver::Version::parse(core).ok()
 }
 
-/// The builder that builds go to.
-pub fn inspect(engine: &Engine) -> Result<Builder> {
+/// Platforms whose programs the default builder can run, natively or emulated.
+pub fn platforms(engine: &Engine) -> Result<Vec<Platform>> {
     let printed = engine
         .docker(&["buildx", "inspect"])?
         .limit(QUESTION)
         .read()?;
-    Ok(parse_builder(&printed))
+    Ok(parse_platforms(&printed))
 }
 
-fn parse_builder(text: &str) -> Builder {
-    let field = |name: &str| {
-        text.lines()
-            .find_map(|line| line.trim().strip_prefix(name))
-            .map(str::trim)
-    };
-    let platforms = field("Platforms:").unwrap_or_default();
-    let mut platforms: Vec<Platform> = platforms
-        .split(',')
+/// The line `Platforms: linux/amd64*, linux/arm64`; a star marks those that were asked for by hand.
+fn parse_platforms(text: &str) -> Vec<Platform> {
+    let line = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Platforms:"));
+    let names = line.into_iter().flat_map(|line| line.split(','));
+    let mut platforms: Vec<Platform> = names
         .filter_map(|name| name.trim().trim_end_matches('*').parse().ok())
         .collect();
     platforms.sort();
     platforms.dedup();
-    Builder {
-        driver: field("Driver:").unwrap_or_default().to_owned(),
-        platforms,
-    }
+    platforms
 }
 
 /// What a finished build wrote to its metadata file.
@@ -155,12 +141,11 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_builder() {
-        let builder = parse_builder(
+    fn reads_the_builders_platforms() {
+        let platforms = parse_platforms(
             "Name:   default\nDriver: docker\n\nNodes:\nName:             default\nStatus:           running\nPlatforms:        linux/amd64, linux/amd64/v2, linux/arm64, linux/386\n",
         );
-        assert_eq!(builder.driver, "docker");
-        assert_eq!(builder.platforms, Platform::ALL);
+        assert_eq!(platforms, Platform::ALL);
     }
 
     #[test]

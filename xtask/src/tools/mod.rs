@@ -8,11 +8,13 @@ pub mod grype;
 pub mod host;
 pub mod http;
 pub mod index_addresses;
+pub mod interpreter;
 pub mod machine_check;
 pub mod package_index;
 pub mod process;
 pub mod registry;
 pub mod retry;
+pub mod sandbox;
 #[cfg(test)]
 pub mod test_server;
 pub mod uv;

@@ -110,7 +110,7 @@ impl Program {
         self
     }
 
-    /// What the program reads from standard input, instead of nothing. Use this for secrets.
+    /// What the program reads from standard input, instead of nothing.
     pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Program {
         self.input = Some(bytes.into());
         self.command.stdin(Stdio::piped());
@@ -159,10 +159,8 @@ impl Program {
         let group = Group::of(&child);
         let (status, stdout, stderr, timed_out) = thread::scope(|scope| {
             let writer = child.stdin.take().zip(input);
-            scope.spawn(move || {
-                // A program that ends without reading all its input is judged by its status.
-                writer.map(|(mut pipe, bytes)| pipe.write_all(&bytes))
-            });
+            // A program that ends without reading all of it is judged by its status.
+            scope.spawn(move || writer.map(|(mut pipe, bytes)| pipe.write_all(&bytes)));
             let stdout = child
                 .stdout
                 .take()

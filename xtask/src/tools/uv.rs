@@ -8,21 +8,14 @@ use semver::Version;
 use xshell::{Shell, cmd};
 
 use super::process::{self, Finished, Program};
-use crate::model::{platform::Platform, problem::Problem};
+use crate::model::{platform::Platform, problem::Problem, target::Target};
 
 const QUESTION: Duration = Duration::from_secs(20);
 /// Fetching some 20 MB, over a slow line and with pip's own retries.
 const FETCH: Duration = Duration::from_secs(600);
 
-/// A uv that runs on this host.
-#[derive(Debug, Clone)]
-pub struct Uv {
-    pub path: Utf8PathBuf,
-    pub version: Version,
-}
-
-/// The uv on PATH, whatever its version; None when there is none that works.
-pub fn on_path() -> Result<Option<Uv>> {
+/// Version of the uv on PATH; None when there is none that works.
+pub fn on_path() -> Result<Option<Version>> {
     if !process::installed("uv") {
         return Ok(None);
     }
@@ -31,10 +24,7 @@ pub fn on_path() -> Result<Option<Uv>> {
         .limit(QUESTION)
         .finish()?
         .text();
-    Ok(parse_version(&printed).map(|version| Uv {
-        path: "uv".into(),
-        version,
-    }))
+    Ok(parse_version(&printed))
 }
 
 /// `uv 0.9.11 (8d8aabb88 2025-11-20)`.
@@ -42,20 +32,37 @@ fn parse_version(text: &str) -> Option<Version> {
     Version::parse(text.split_whitespace().nth(1)?).ok()
 }
 
-/// A uv for this host: the one on PATH when it is at least `pinned`, else the pinned one from `cache`, fetched
+/// The uv for this host: the one on PATH when it is at least `pinned`, else the pinned one from `cache`, fetched
 /// when it is not there yet.
-pub fn for_host(pinned: &Version, cache: &Utf8Path) -> Result<Uv> {
-    match on_path()? {
-        Some(uv) if uv.version >= *pinned => Ok(uv),
-        _ => {
-            let directory = cache.join(format!("uv-{pinned}-host"));
-            fetch(pinned, &directory, &[])?;
-            Ok(Uv {
-                path: directory.join("bin/uv"),
-                version: pinned.clone(),
-            })
-        }
+pub fn for_host(pinned: &Version, cache: &Utf8Path) -> Result<Utf8PathBuf> {
+    if on_path()?.is_some_and(|version| version >= *pinned) {
+        return Ok("uv".into());
     }
+    let directory = cache.join(format!("uv-{pinned}-host"));
+    fetch(pinned, &directory, &[])?;
+    Ok(directory.join("bin/uv"))
+}
+
+/// What the package index offers today for `requirements` (PEP 508) on `target`: a list with hashes.
+pub fn resolve(uv: &Utf8Path, requirements: &[String], target: Target) -> Result<String> {
+    let shell = Shell::new().context("open a shell")?;
+    let (python, platform) = (target.python.to_string(), target.uv_platform());
+    let options = [
+        "--quiet",
+        "--no-header",
+        "--no-annotate",
+        "--generate-hashes",
+        "--only-binary=:all:",
+    ];
+    let compile = cmd!(
+        shell,
+        "{uv} pip compile {options...} --python-version {python} --python-platform {platform} -"
+    );
+    let resolved = Program::from(compile)
+        .input(requirements.join("\n"))
+        .limit(FETCH)
+        .output()?;
+    Ok(resolved.text())
 }
 
 /// The directory that holds the pinned `uv` for containers of `platform`, fetched into `cache` when it is not

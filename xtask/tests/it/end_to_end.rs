@@ -25,7 +25,11 @@ fn root() -> &'static Path {
 }
 
 fn xtask(arguments: &[&str]) -> Finished {
-    let output = Command::new(env!("CARGO_BIN_EXE_xtask")).current_dir(root()).args(arguments).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .current_dir(root())
+        .args(arguments)
+        .output()
+        .unwrap();
     Finished::from(output)
 }
 
@@ -36,30 +40,55 @@ fn sandboxed(arguments: &[&str]) -> Finished {
 fn docker(arguments: &[&str]) -> Finished {
     let status = xtask(&["sandbox", "status", "--json"]).code(0).json();
     let host = status["docker_host"].as_str().unwrap();
-    Finished::from(Command::new("docker").env("DOCKER_HOST", host).args(arguments).output().unwrap())
+    Finished::from(
+        Command::new("docker")
+            .env("DOCKER_HOST", host)
+            .args(arguments)
+            .output()
+            .unwrap(),
+    )
 }
 
 /// The messages of one type that a connector printed; every line must be a message.
 fn messages(finished: &Finished, kind: &str) -> Vec<Value> {
-    let all: Vec<Value> = finished.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(all.iter().all(|message| message["type"].is_string()), "{finished:?}");
-    all.into_iter().filter(|message| message["type"] == kind).collect()
+    let all: Vec<Value> = finished
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(
+        all.iter().all(|message| message["type"].is_string()),
+        "{finished:?}"
+    );
+    all.into_iter()
+        .filter(|message| message["type"] == kind)
+        .collect()
 }
 
 #[test]
 fn all_connectors_are_built_for_both_platforms_and_their_spec_is_right_on_each() {
     let _turn = turn();
-    let built = sandboxed(&["connector", "build", "*", "--platform", "all", "--json"]).code(0).json();
+    let built = sandboxed(&["connector", "build", "*", "--platform", "all", "--json"])
+        .code(0)
+        .json();
     let built = built.as_array().unwrap();
     let listed = xtask(&["connector", "list", "--json"]).code(0).json();
     assert_eq!(built.len(), listed["connectors"].as_array().unwrap().len());
     for connector in built {
         let specs = connector["specs"].as_array().unwrap();
-        let platforms: Vec<&str> = specs.iter().map(|spec| spec["platform"].as_str().unwrap()).collect();
+        let platforms: Vec<&str> = specs
+            .iter()
+            .map(|spec| spec["platform"].as_str().unwrap())
+            .collect();
         assert_eq!(platforms, ["linux/amd64", "linux/arm64"], "{connector}");
-        let texts: Vec<String> =
-            specs.iter().map(|spec| fs::read_to_string(spec["path"].as_str().unwrap()).unwrap()).collect();
-        assert_eq!(texts[0], texts[1], "the spec is the same on both platforms: {connector}");
+        let texts: Vec<String> = specs
+            .iter()
+            .map(|spec| fs::read_to_string(spec["path"].as_str().unwrap()).unwrap())
+            .collect();
+        assert_eq!(
+            texts[0], texts[1],
+            "the spec is the same on both platforms: {connector}"
+        );
     }
 }
 
@@ -68,29 +97,72 @@ fn an_image_has_user_entry_point_work_directory_and_labels() {
     let _turn = turn();
     for (name, entry_point) in [
         ("source-faker", json!(["/entrypoint.sh"])),
-        ("source-pokeapi", json!(["python", "/airbyte/integration_code/main.py"])),
+        (
+            "source-pokeapi",
+            json!(["python", "/airbyte/integration_code/main.py"]),
+        ),
     ] {
-        let image = sandboxed(&["connector", "build", name]).code(0).stdout.trim().to_owned();
-        let config = docker(&["image", "inspect", "--format", "{{json .Config}}", &image]).code(0).json();
+        let image = sandboxed(&["connector", "build", name])
+            .code(0)
+            .stdout
+            .trim()
+            .to_owned();
+        let config = docker(&["image", "inspect", "--format", "{{json .Config}}", &image])
+            .code(0)
+            .json();
         let info = xtask(&["connector", "info", name, "--json"]).code(0).json();
         assert_eq!(config["User"], "airbyte");
         assert_eq!(config["WorkingDir"], "/airbyte/integration_code");
         assert_eq!(config["Entrypoint"], entry_point);
-        let words: Vec<&str> = entry_point.as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
+        let words: Vec<&str> = entry_point
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|word| word.as_str().unwrap())
+            .collect();
         let announced = format!("AIRBYTE_ENTRYPOINT={}", words.join(" "));
-        assert!(config["Env"].as_array().unwrap().iter().any(|variable| *variable == *announced), "{config:#}");
+        assert!(
+            config["Env"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|variable| *variable == *announced),
+            "{config:#}"
+        );
         for (label, expected) in [
             ("io.airbyte.name", format!("airbyte/{name}")),
-            ("io.airbyte.version", info["version"].as_str().unwrap().to_owned()),
-            ("org.opencontainers.image.title", info["title"].as_str().unwrap().to_owned()),
-            ("org.opencontainers.image.version", info["version"].as_str().unwrap().to_owned()),
+            (
+                "io.airbyte.version",
+                info["version"].as_str().unwrap().to_owned(),
+            ),
+            (
+                "org.opencontainers.image.title",
+                info["title"].as_str().unwrap().to_owned(),
+            ),
+            (
+                "org.opencontainers.image.version",
+                info["version"].as_str().unwrap().to_owned(),
+            ),
         ] {
             assert_eq!(config["Labels"][label], expected, "{label}");
         }
-        for label in ["base.name", "base.digest"] {
-            assert!(config["Labels"][format!("org.opencontainers.image.{label}")].is_string(), "{label} {config:#}");
+        for label in ["source", "revision", "created", "base.name", "base.digest"] {
+            assert!(
+                config["Labels"][format!("org.opencontainers.image.{label}")].is_string(),
+                "{label} {config:#}"
+            );
         }
-        let id = docker(&["run", "--rm", "--network", "none", "--entrypoint", "id", &image]).code(0).stdout;
+        let id = docker(&[
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "--entrypoint",
+            "id",
+            &image,
+        ])
+        .code(0)
+        .stdout;
         assert!(id.starts_with("uid=1000(airbyte)"), "{id}");
     }
 }
@@ -98,9 +170,24 @@ fn an_image_has_user_entry_point_work_directory_and_labels() {
 #[test]
 fn nothing_of_the_hosts_certificates_stays_in_an_image() {
     let _turn = turn();
-    let image = sandboxed(&["connector", "build", "source-faker"]).code(0).stdout.trim().to_owned();
+    let image = sandboxed(&["connector", "build", "source-faker"])
+        .code(0)
+        .stdout
+        .trim()
+        .to_owned();
     let script = "ls -A /run/secrets 2>/dev/null; env; ls /opt /var/cache";
-    let seen = docker(&["run", "--rm", "--network", "none", "--entrypoint", "sh", &image, "-c", script]).stdout;
+    let seen = docker(&[
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--entrypoint",
+        "sh",
+        &image,
+        "-c",
+        script,
+    ])
+    .stdout;
     for trace in ["SSL_CERT_FILE", "UV_", "uv", "requirements"] {
         assert!(!seen.contains(trace), "{trace}: {seen}");
     }
@@ -109,24 +196,56 @@ fn nothing_of_the_hosts_certificates_stays_in_an_image() {
 #[test]
 fn source_faker_reads_valid_messages_and_goes_on_from_its_state() {
     let _turn = turn();
-    let image = sandboxed(&["connector", "build", "source-faker"]).code(0).stdout.trim().to_owned();
+    let image = sandboxed(&["connector", "build", "source-faker"])
+        .code(0)
+        .stdout
+        .trim()
+        .to_owned();
     let directory = tempfile::tempdir().unwrap();
-    let put = |name: &str, value: &Value| fs::write(directory.path().join(name), value.to_string()).unwrap();
+    let put = |name: &str, value: &Value| {
+        fs::write(directory.path().join(name), value.to_string()).unwrap()
+    };
     let mount = format!("{}:/config:ro", directory.path().display());
     let run = |arguments: &[&str]| {
-        let start = ["run", "--rm", "--network", "none", "--volume", &mount, &image];
+        let start = [
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "--volume",
+            &mount,
+            &image,
+        ];
         docker(&[&start, arguments].concat()).code(0)
     };
-    put("config.json", &json!({ "count": 20, "seed": 7, "always_updated": false }));
+    put(
+        "config.json",
+        &json!({ "count": 20, "seed": 7, "always_updated": false }),
+    );
     // The container's user must be able to read what root wrote.
-    Command::new("chmod").arg("-R").arg("a+rX").arg(directory.path()).status().unwrap();
+    Command::new("chmod")
+        .arg("-R")
+        .arg("a+rX")
+        .arg(directory.path())
+        .status()
+        .unwrap();
 
     let check = run(&["check", "--config", "/config/config.json"]);
-    assert_eq!(messages(&check, "CONNECTION_STATUS")[0]["connectionStatus"]["status"], "SUCCEEDED");
+    assert_eq!(
+        messages(&check, "CONNECTION_STATUS")[0]["connectionStatus"]["status"],
+        "SUCCEEDED"
+    );
 
-    let catalog = messages(&run(&["discover", "--config", "/config/config.json"]), "CATALOG").remove(0);
+    let catalog = messages(
+        &run(&["discover", "--config", "/config/config.json"]),
+        "CATALOG",
+    )
+    .remove(0);
     let streams = catalog["catalog"]["streams"].as_array().unwrap().clone();
-    let names: Vec<&str> = streams.iter().map(|stream| stream["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> = streams
+        .iter()
+        .map(|stream| stream["name"].as_str().unwrap())
+        .collect();
     assert_eq!(names, ["users", "products", "purchases"]);
     let configured: Vec<Value> = streams
         .iter()
@@ -134,32 +253,64 @@ fn source_faker_reads_valid_messages_and_goes_on_from_its_state() {
         .collect();
     put("catalog.json", &json!({ "streams": configured }));
 
-    let read = ["read", "--config", "/config/config.json", "--catalog", "/config/catalog.json"];
+    let read = [
+        "read",
+        "--config",
+        "/config/config.json",
+        "--catalog",
+        "/config/catalog.json",
+    ];
     let first = run(&read);
     let records = messages(&first, "RECORD");
-    let users = records.iter().filter(|message| message["record"]["stream"] == "users").count();
+    let users = records
+        .iter()
+        .filter(|message| message["record"]["stream"] == "users")
+        .count();
     assert_eq!(users, 20);
-    let data = |records: &[Value]| records.iter().map(|m| m["record"]["data"]["id"].clone()).collect::<Vec<_>>();
-    assert_eq!(data(&messages(&run(&read), "RECORD")), data(&records), "one seed gives one set of records");
+    let data = |records: &[Value]| {
+        records
+            .iter()
+            .map(|m| m["record"]["data"]["id"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        data(&messages(&run(&read), "RECORD")),
+        data(&records),
+        "one seed gives one set of records"
+    );
 
     let states = messages(&first, "STATE");
     let mut last = std::collections::BTreeMap::new();
     for state in &states {
         let state = &state["state"];
-        last.insert(state["stream"]["stream_descriptor"]["name"].to_string(), state.clone());
+        last.insert(
+            state["stream"]["stream_descriptor"]["name"].to_string(),
+            state.clone(),
+        );
     }
     put("state.json", &Value::Array(last.into_values().collect()));
     let again = run(&[&read[..], &["--state", "/config/state.json"]].concat());
-    assert!(messages(&again, "RECORD").is_empty(), "nothing new since the state: {again:?}");
+    assert!(
+        messages(&again, "RECORD").is_empty(),
+        "nothing new since the state: {again:?}"
+    );
 }
 
 #[test]
 fn doctor_finds_the_sandbox_ready() {
     let _turn = turn();
     let checks = sandboxed(&["doctor", "--json"]).code(0).json();
-    let engine = checks.as_array().unwrap().iter().find(|check| check["name"] == "engine").unwrap();
+    let engine = checks
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|check| check["name"] == "engine")
+        .unwrap();
     assert_eq!(engine["status"], "ok");
-    assert!(engine["detail"].as_str().unwrap().contains("docker.sock"), "{engine}");
+    assert!(
+        engine["detail"].as_str().unwrap().contains("docker.sock"),
+        "{engine}"
+    );
 }
 
 #[test]
@@ -175,4 +326,28 @@ fn the_sandbox_comes_up_twice_goes_down_and_comes_up_again() {
     xtask(&["sandbox", "up"]).code(0);
     assert!(up(&xtask(&["sandbox", "status", "--json"]).code(0).json()));
     docker(&["info"]).code(0);
+}
+
+/// Without a bridge of its own, an engine removes a docker0 that it finds, and with it a system engine's network.
+#[test]
+fn the_bridge_of_a_system_engine_is_left_alone() {
+    let _turn = turn();
+    let interface = Path::new("/sys/class/net/docker0/ifindex");
+    let made = !interface.exists();
+    if made {
+        ip(&["link", "add", "name", "docker0", "type", "bridge"]);
+    }
+    let before = fs::read_to_string(interface).unwrap();
+    xtask(&["sandbox", "down"]).code(0);
+    let up = xtask(&["sandbox", "up"]);
+    let after = fs::read_to_string(interface);
+    if made {
+        ip(&["link", "delete", "dev", "docker0"]);
+    }
+    up.code(0);
+    assert_eq!(after.unwrap(), before);
+}
+
+fn ip(arguments: &[&str]) {
+    Finished::from(Command::new("ip").args(arguments).output().unwrap()).code(0);
 }

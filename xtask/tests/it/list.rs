@@ -206,7 +206,7 @@ fn info_knows_the_image_and_where_its_base_comes_from() {
     };
     let facts = info("XTASK_MIRRORS", "docker.io/airbyte=mirror.example/ab");
     assert_eq!(facts["image"], "docker.io/airbyte/destination-jsonl:1.2.3");
-    assert_eq!(facts["dependencies"], "poetry.lock");
+    assert_eq!(facts["dependencies"]["file"], "poetry.lock");
     let used = facts["base_image"]["used"].as_str().unwrap();
     assert!(
         used.starts_with("mirror.example/ab/base:1.0.0@sha256:c44839"),

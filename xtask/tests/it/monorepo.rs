@@ -70,6 +70,20 @@ impl Monorepo {
         self.connector(name, &["manifest.yaml"])
     }
 
+    /// A Python connector that locks six and is built by poetry-core.
+    pub fn python(self, name: &str) -> Monorepo {
+        let directory = format!("{CONNECTORS}/{name}");
+        self.connector(name, &["main.py"])
+            .file(
+                &format!("{directory}/pyproject.toml"),
+                include_str!("fixtures/pyproject.toml"),
+            )
+            .file(
+                &format!("{directory}/poetry.lock"),
+                include_str!("fixtures/poetry.lock"),
+            )
+    }
+
     /// xtask at the top of the repository, with the fake programs first on PATH.
     pub fn xtask(&self) -> Xtask {
         let fakes = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/fake");

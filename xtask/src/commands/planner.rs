@@ -1,0 +1,247 @@
+//! Gathers what a build plan is made from: files, history, the base image's Python.
+
+use std::{collections::BTreeSet, fs, io::ErrorKind};
+
+use anyhow::{Context as _, Result};
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::Context;
+use crate::{
+    model::{
+        connector::{Connector, Language},
+        image::{ImageRef, Tag},
+        lock::Lock,
+        platform::Platform,
+        problem::Problem,
+        pyproject::Pyproject,
+        target::Interpreter,
+    },
+    plan::{
+        backend,
+        build::{BuildPlan, Inputs, PythonPlan, base_image},
+        dependencies::{self, Dependencies},
+        entry_point::{self, EntryPoint},
+    },
+    tools::{docker_images, git, host, interpreter, uv},
+};
+
+/// Whom to ask what a base image holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    Engine,
+    /// What is known from earlier, or usual, has to do.
+    Nobody,
+}
+
+/// What all plans of one run share.
+pub struct Planner<'a> {
+    context: &'a Context<'a>,
+    platforms: Vec<Platform>,
+    tag: &'a Tag,
+    /// Platform that the engine's containers run on natively.
+    native: Platform,
+    ask: Ask,
+    docker_images: Utf8PathBuf,
+}
+
+impl<'a> Planner<'a> {
+    pub fn new(
+        context: &'a Context,
+        platforms: Vec<Platform>,
+        tag: &'a Tag,
+        native: Platform,
+        ask: Ask,
+    ) -> Result<Self> {
+        let configured = context
+            .repo
+            .root
+            .join(&context.resolved.config.docker_images);
+        let docker_images =
+            docker_images::directory(&configured, &context.repo.target().join("docker-images"))?;
+        Ok(Planner {
+            context,
+            platforms,
+            tag,
+            native,
+            ask,
+            docker_images,
+        })
+    }
+
+    pub fn plan(&self, connector: &Connector) -> Result<BuildPlan> {
+        let config = &self.context.resolved.config;
+        let repo = &self.context.repo;
+        let revision = git::revision(&repo.root, &connector.directory)?;
+        let python = match connector.language {
+            Some(Language::Python) => Some(self.python(connector)?),
+            _ => None,
+        };
+        let inputs = Inputs {
+            config,
+            platforms: &self.platforms,
+            tag: self.tag,
+            native: Some(self.native),
+            revision: revision.as_ref(),
+            root: &repo.root,
+            docker_images: &self.docker_images,
+            proxies: host::proxy_variables()
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
+            python,
+            ca: host::ca_bundle(),
+        };
+        Ok(BuildPlan::new(connector, inputs)?)
+    }
+
+    fn python(&self, connector: &Connector) -> Result<PythonPlan> {
+        let config = &self.context.resolved.config;
+        let repo = &self.context.repo;
+        let base = base_image(connector, config)?;
+        let (interpreter, assumed) = interpreter_of(self.context, &base.used, self.ask)?;
+        let sources = Sources::read(&repo.root, connector)?;
+        let dependencies = sources.dependencies(interpreter, &self.platforms)?;
+        sources.check_backend()?;
+        Ok(PythonPlan {
+            interpreter,
+            assumed,
+            dependencies: dependencies.into(),
+            entry_point: sources.entry_point()?,
+            uv: uv::containers_directory(&config.tools.uv, self.native, &repo.tools()),
+            requirements: repo.work(&connector.name).join("requirements"),
+        })
+    }
+}
+
+/// The interpreter of a base image, and whether it is only assumed.
+pub fn interpreter_of(
+    context: &Context,
+    image: &ImageRef,
+    ask: Ask,
+) -> Result<(Interpreter, bool)> {
+    let cache = context.repo.target().join("interpreters");
+    match ask {
+        Ask::Engine => Ok((interpreter::ask(&context.engine, image, &cache)?, false)),
+        Ask::Nobody => {
+            let known = interpreter::known(image, &cache);
+            Ok((known.unwrap_or(Interpreter::USUAL), known.is_none()))
+        }
+    }
+}
+
+/// What a Python connector's directory says of what it installs and starts.
+pub struct Sources<'a> {
+    connector: &'a Connector,
+    files: BTreeSet<String>,
+    pyproject: Pyproject,
+    lock: Option<Lock>,
+}
+
+impl<'a> Sources<'a> {
+    pub fn read(root: &Utf8Path, connector: &'a Connector) -> Result<Sources<'a>> {
+        let directory = root.join(&connector.directory);
+        let place = |file: &str| connector.directory.join(file);
+        let files = files_of(&directory)?;
+        entry_point::refuse_build_customization(connector.name.as_str(), &files)?;
+        let Some(pyproject) = read(&directory.join("pyproject.toml"))? else {
+            return Err(no_pyproject(connector).into());
+        };
+        let pyproject = Pyproject::parse(&pyproject)
+            .map_err(|error| Problem::usage(format!("{}: {error}", place("pyproject.toml"))))?;
+        let mut lock = None;
+        for (file, parse) in [
+            ("poetry.lock", Lock::parse_poetry as fn(&str) -> _),
+            ("uv.lock", Lock::parse_uv),
+        ] {
+            if let Some(text) = read(&directory.join(file))? {
+                lock = Some(
+                    parse(&text)
+                        .map_err(|error| Problem::usage(format!("{}: {error}", place(file))))?,
+                );
+            }
+        }
+        Ok(Sources {
+            connector,
+            files,
+            pyproject,
+            lock,
+        })
+    }
+
+    pub fn dependencies(
+        &self,
+        interpreter: Interpreter,
+        platforms: &[Platform],
+    ) -> Result<Dependencies, Problem> {
+        let targets: Vec<_> = platforms
+            .iter()
+            .map(|platform| interpreter.on(*platform))
+            .collect();
+        let planned = dependencies::plan(&self.pyproject, self.lock.as_ref(), &targets);
+        planned.map_err(|problem| Problem {
+            message: format!("{}: {}", self.connector.name, problem.message),
+            ..problem
+        })
+    }
+
+    /// Checks that the connector's own package can be built from pinned backends.
+    pub fn check_backend(&self) -> Result<(), Problem> {
+        backend::check(
+            self.connector.name.as_str(),
+            &self.pyproject.build,
+            docker_images::build_requirements(),
+        )
+    }
+
+    pub fn entry_point(&self) -> Result<EntryPoint, Problem> {
+        EntryPoint::choose(self.connector.name.as_str(), &self.files, &self.pyproject)
+    }
+}
+
+/// Every file of a connector, relative to its directory; directories that tools make are passed over.
+fn files_of(directory: &Utf8Path) -> Result<BTreeSet<String>> {
+    let mut files = BTreeSet::new();
+    let mut open = vec![directory.to_owned()];
+    while let Some(next) = open.pop() {
+        for entry in next
+            .read_dir_utf8()
+            .with_context(|| format!("read {next}"))?
+        {
+            let entry = entry.with_context(|| format!("read {next}"))?;
+            let kind = entry
+                .file_type()
+                .with_context(|| format!("read {}", entry.path()))?;
+            if kind.is_dir()
+                && !matches!(
+                    entry.file_name(),
+                    ".venv" | "__pycache__" | "node_modules" | "build"
+                )
+            {
+                open.push(entry.into_path());
+            } else if kind.is_file() {
+                files.extend(
+                    entry
+                        .path()
+                        .strip_prefix(directory)
+                        .ok()
+                        .map(ToString::to_string),
+                );
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// A file's text; None when there is no such file.
+fn read(path: &Utf8Path) -> Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("read {path}")),
+    }
+}
+
+fn no_pyproject(connector: &Connector) -> Problem {
+    Problem::usage(format!("{} has no pyproject.toml", connector.directory))
+        .help("connectors with setup.py alone are not built here: describe the package in pyproject.toml and lock it")
+}

@@ -1,0 +1,179 @@
+//! From a lock file to the files that each platform installs: this package, this file, this hash, this way,
+//! because.
+
+mod choose;
+mod closure;
+mod fresh;
+mod reason;
+mod summary;
+
+use pep508_rs::{PackageName, pep440_rs::Version};
+use serde::Serialize;
+
+pub use self::{reason::Reason, summary::Summary};
+use crate::model::{
+    hash::Hash,
+    lock::{File, Lock},
+    problem::Problem,
+    pyproject::Pyproject,
+    target::Target,
+};
+
+/// What a connector's image gets installed.
+#[derive(Debug, Clone)]
+pub enum Dependencies {
+    /// Exactly what the lock names, on every target.
+    Locked(Vec<Closure>),
+    /// No lock: what an index has on the day, so the build can't be repeated.
+    Unlocked {
+        /// As a resolver reads them (PEP 508).
+        requirements: Vec<String>,
+    },
+}
+
+/// The packages of one target, sorted by name.
+#[derive(Debug, Clone, Serialize)]
+pub struct Closure {
+    pub target: Target,
+    pub packages: Vec<Planned>,
+}
+
+/// One package of a closure and how it gets into the image.
+#[derive(Debug, Clone, Serialize)]
+pub struct Planned {
+    pub name: PackageName,
+    pub version: Version,
+    #[serde(flatten)]
+    pub how: How,
+    /// Why this file, for a reader.
+    pub because: String,
+}
+
+/// How a package gets into an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "how", rename_all = "kebab-case")]
+pub enum How {
+    /// The wheel as it is.
+    Wheel { file: File },
+    /// A wheel made from the sdist.
+    Sdist { file: File, expected: Content },
+}
+
+/// What the wheel made from an sdist will probably hold. The wheel itself decides: pendulum 2.1.2 is native
+/// where there is a compiler and pure where there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Content {
+    /// No machine code: one wheel serves all platforms.
+    Pure,
+    /// Machine code: its author published wheels by platform.
+    Native,
+}
+
+impl How {
+    pub fn file(&self) -> &File {
+        match self {
+            How::Wheel { file } | How::Sdist { file, .. } => file,
+        }
+    }
+}
+
+impl Closure {
+    /// Resolves `lock` for `target`. All that stands in the way comes back at once.
+    pub fn resolve(
+        pyproject: &Pyproject,
+        lock: &Lock,
+        target: Target,
+    ) -> Result<Closure, Vec<Reason>> {
+        fresh::check(pyproject, lock, target)?;
+        let mut packages = Vec::new();
+        let mut reasons = Vec::new();
+        for package in closure::walk(pyproject, lock, target)? {
+            match choose::choose(package, target) {
+                Ok(planned) => packages.push(planned),
+                Err(reason) => reasons.push(reason),
+            }
+        }
+        packages.sort_by(|a, b| a.name.cmp(&b.name));
+        if reasons.is_empty() {
+            Ok(Closure { target, packages })
+        } else {
+            Err(reasons)
+        }
+    }
+
+    /// The closure as `uv pip install --require-hashes` reads it. `built` names the wheel that an sdist was made
+    /// into; without one the line demands the sdist itself.
+    pub fn requirements(&self, built: impl Fn(&Planned) -> Option<Hash>) -> String {
+        let line = |planned: &Planned| {
+            let hash = match planned.how {
+                How::Wheel { .. } => None,
+                How::Sdist { .. } => built(planned),
+            };
+            let hash = hash.as_ref().unwrap_or(&planned.how.file().hash);
+            format!("{}=={} --hash={hash}\n", planned.name, planned.version)
+        };
+        self.packages.iter().map(line).collect()
+    }
+}
+
+/// Plans what is installed on every target. An error holds all reasons of all targets, each once.
+pub fn plan(
+    pyproject: &Pyproject,
+    lock: Option<&Lock>,
+    targets: &[Target],
+) -> Result<Dependencies, Problem> {
+    let Some(lock) = lock else {
+        return unlocked(pyproject, targets);
+    };
+    let mut closures = Vec::new();
+    let mut reasons: Vec<Reason> = Vec::new();
+    for target in targets {
+        match Closure::resolve(pyproject, lock, *target) {
+            Ok(closure) => closures.push(closure),
+            Err(found) => {
+                for reason in found {
+                    if !reasons.contains(&reason) {
+                        reasons.push(reason);
+                    }
+                }
+            }
+        }
+    }
+    if reasons.is_empty() {
+        Ok(Dependencies::Locked(closures))
+    } else {
+        Err(reason::problem(lock.file_name(), &reasons))
+    }
+}
+
+fn unlocked(pyproject: &Pyproject, targets: &[Target]) -> Result<Dependencies, Problem> {
+    let mut requirements = Vec::new();
+    let mut wrong: Vec<String> = targets
+        .iter()
+        .filter(|target| !pyproject.python.contains(&target.python.version()))
+        .map(|target| {
+            format!(
+                "Python {} is excluded by `{}`",
+                target.python, pyproject.python
+            )
+        })
+        .collect();
+    wrong.dedup();
+    for dependency in &pyproject.dependencies {
+        match dependency.to_pep508() {
+            Ok(text) => requirements.push(text),
+            Err(error) => wrong.push(error),
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(Dependencies::Unlocked { requirements });
+    }
+    Err(Problem::usage(format!("pyproject.toml: {}", wrong.join("\n")))
+        .help("lock the dependencies with `uv lock` or `poetry lock`, or say them in one requirement each"))
+}
+
+#[cfg(test)]
+mod fleet_tests;
+#[cfg(test)]
+mod tests;
