@@ -8,6 +8,7 @@ pub mod grype;
 pub mod host;
 pub mod interpreter;
 pub mod process;
+pub mod pull_request;
 pub mod registry;
 pub mod sandbox;
 pub mod uv;
