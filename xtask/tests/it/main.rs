@@ -9,3 +9,4 @@ mod interrupt;
 mod list;
 mod monorepo;
 mod python;
+mod selection;

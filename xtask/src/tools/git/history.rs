@@ -7,7 +7,6 @@ use std::{collections::HashSet, thread, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
 use camino::Utf8Path;
-use xshell::{Shell, cmd};
 
 use super::super::{process::Program, pull_request::Target};
 use crate::model::{
@@ -280,7 +279,8 @@ impl Clone<'_> {
                 printed.success()?
             };
             let found: Vec<String> = printed.text().lines().map(str::to_owned).collect();
-            if !found.is_empty() && !(shallow && self.is_cut(base, head)?) {
+            let uncertain = found.is_empty() || shallow && self.is_cut(base, head)?;
+            if !uncertain {
                 return Ok(found);
             }
             if !shallow {
@@ -379,7 +379,6 @@ fn is_commit_id(text: &str) -> bool {
 
 /// git without locks that would get in a user's way, with messages that can be recognised.
 fn git(root: &Utf8Path, args: &[&str]) -> Result<Program> {
-    let shell = Shell::new().context("open a shell")?;
-    let program = Program::from(cmd!(shell, "git --no-optional-locks -C {root} {args...}"));
-    Ok(program.env("LC_ALL", "C"))
+    let args = [&["--no-optional-locks"], args].concat();
+    Ok(super::git(root, &args)?.env("LC_ALL", "C"))
 }
