@@ -356,7 +356,7 @@ fn unknown(since: &Since) -> Problem {
         Since::Base(name) | Since::Commit(name) => {
             let branch = name.strip_prefix("origin/").unwrap_or(name);
             Problem::usage(format!("`{name}` is no commit, branch or tag of this repository"))
-                .help(format!("git fetch origin {branch}"))
+                .help(format!("git fetch origin {branch}, or git fetch --unshallow origin where this clone is shallow"))
         }
         Since::PullRequest(target) => Problem::failure(format!("the pull request's target `{}` is not in this clone", target.branch))
             .help(format!("git fetch origin {0}:refs/remotes/origin/{0}", target.branch)),
