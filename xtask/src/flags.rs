@@ -3,13 +3,14 @@
 use std::str::FromStr;
 
 use camino::Utf8PathBuf;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::{
     connector::Language,
     image::Tag,
     metadata::{ConnectorType, SupportLevel},
     platform::Platform,
+    shard::Shard,
 };
 
 const EXIT_CODES: &str = "Exit codes:
@@ -115,10 +116,56 @@ pub struct Json {
     pub json: bool,
 }
 
+/// Which connectors to work on: those named, or those that a change touches.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub struct Selection {
+    /// Names, globs or paths
+    pub names: Vec<String>,
+    /// Connectors touched since the merge base with --base, also by files not yet committed
+    #[arg(long, group = "change", conflicts_with = "names")]
+    pub all_changed: bool,
+    /// What --all-changed compares with; else the pull request's target or the remote's default branch
+    #[arg(long, value_name = "REF", requires = "all_changed")]
+    pub base: Option<String>,
+    /// Connectors touched since COMMIT itself, also by files not yet committed
+    #[arg(
+        long,
+        value_name = "COMMIT",
+        group = "change",
+        conflicts_with = "names"
+    )]
+    pub since: Option<String>,
+    /// Connectors touched by the files that FILE (`-`: standard input) lists, one a line or with NUL between them
+    #[arg(long, value_name = "FILE", group = "change", conflicts_with = "names")]
+    pub files_from: Option<Utf8PathBuf>,
+    /// Only part I of N: connectors are dealt out by their names
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
+}
+
+/// How a list is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    Table,
+    Json,
+    /// A matrix for GitHub: one entry a connector, one empty entry for none
+    Matrix,
+}
+
 #[derive(Debug, Args)]
 pub struct List {
-    /// Names, globs or paths; all connectors when none is given
-    pub names: Vec<String>,
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Count changes of documentation pages too, as checks do
+    #[arg(long, requires = "change")]
+    pub docs: bool,
+    /// Print why each connector is selected
+    #[arg(long, requires = "change", conflicts_with_all = ["json", "format"])]
+    pub explain: bool,
+    /// How to print
+    #[arg(long, default_value = "table", conflicts_with = "json")]
+    pub format: ListFormat,
     /// Only connectors in this language
     #[arg(long)]
     pub language: Option<Language>,

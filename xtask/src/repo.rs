@@ -29,6 +29,16 @@ pub struct Fleet {
     pub broken: Vec<BrokenConnector>,
 }
 
+/// A connector's directory at a glance. Whether its metadata can be used is not known.
+#[derive(Debug, Clone)]
+pub struct Outline {
+    /// The directory's name, which need not be a connector's.
+    pub name: String,
+    /// Relative to the root.
+    pub directory: Utf8PathBuf,
+    pub language: Option<Language>,
+}
+
 const CONNECTORS: &str = "airbyte-integrations/connectors";
 
 impl Repo {
@@ -96,7 +106,11 @@ impl Repo {
 
     /// Every connector, read in parallel. A directory without metadata.yaml is none.
     pub fn load(&self, config: &Config) -> Result<Fleet> {
-        let directories = self.directories(config)?;
+        self.load_from(&self.directories(config)?)
+    }
+
+    /// The connectors in these directories (from the root), read in parallel.
+    pub fn load_from(&self, directories: &[Utf8PathBuf]) -> Result<Fleet> {
         let workers = thread::available_parallelism().map_or(1, |cores| cores.get());
         let share = directories.len().div_ceil(workers).max(1);
         let mut fleet = Fleet::default();
@@ -125,6 +139,39 @@ impl Repo {
             }
             Ok(fleet)
         })
+    }
+
+    /// Every directory that holds a connector, with no more read of it than tells its language.
+    pub fn outlines(&self, config: &Config) -> Result<Vec<Outline>> {
+        let directories = self.directories(config)?;
+        Ok(directories
+            .into_iter()
+            .filter_map(|directory| self.outline(directory))
+            .collect())
+    }
+
+    fn outline(&self, directory: Utf8PathBuf) -> Option<Outline> {
+        let name = directory.file_name()?.to_owned();
+        let metadata = self.root.join(&directory).join("metadata.yaml");
+        // One that can't be read is a broken connector, not none.
+        if matches!(metadata.symlink_metadata(), Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory))
+        {
+            return None;
+        }
+        let language = Language::infer(self.build_files(&directory), &[]).or_else(|| {
+            let text = std::fs::read_to_string(&metadata).ok()?;
+            Language::infer(BuildFiles::default(), &Metadata::parse(&text).ok()?.tags)
+        });
+        Some(Outline {
+            name,
+            directory,
+            language,
+        })
+    }
+
+    /// The text of a connector's file; None where there is none that is text.
+    pub fn text(&self, directory: &Utf8Path, file: &str) -> Option<String> {
+        std::fs::read_to_string(self.root.join(directory).join(file)).ok()
     }
 
     /// Directories that the configured glob names, relative to the root, sorted.

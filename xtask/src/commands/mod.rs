@@ -9,6 +9,7 @@ mod info;
 mod list;
 mod planner;
 mod sandbox;
+mod selection;
 mod work;
 
 use anyhow::{Context as _, Result};

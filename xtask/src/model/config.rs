@@ -41,7 +41,8 @@ pub struct Config {
     /// Connectors whose image is prepared by a script of theirs before anything is installed: the connector and the
     /// script's path in its directory. It runs on each platform of the image, so it is emulated for a foreign one.
     pub prerequisites: BTreeMap<ConnectorName, String>,
-    /// Shared files (globs from the repository root) and the languages whose connectors a change to them touches.
+    /// Shared files (globs from the repository root) and the languages whose connectors a change to them touches;
+    /// no language means every connector.
     pub fan_out: BTreeMap<String, Vec<Language>>,
     /// What old source distributions need to be built, by package: `pyyaml = ["cython<3"]`. In a variable or flag,
     /// several requirements of one package are separated by blanks.
@@ -49,6 +50,8 @@ pub struct Config {
     pub build_constraints: BTreeMap<String, Vec<String>>,
     /// Images that build the source distribution of a package, where the base image has no compiler for it.
     pub builder_images: BTreeMap<String, ImageRef>,
+    /// Names (or globs over names) of files, in any directory, whose change touches no connector.
+    pub ignored_files: Vec<String>,
     pub scan: Scan,
     pub tools: Tools,
 }
@@ -98,10 +101,34 @@ impl Default for Config {
                 Language::Python,
             ),
             (
-                "docker-images/Dockerfile.manifest-only-connector",
+                "docker-images/Dockerfile.python-connector.dockerignore",
+                Language::Python,
+            ),
+            ("docker-images/build-requirements.txt", Language::Python),
+            (
+                "docker-images/Dockerfile.manifest-only-connector*",
+                Language::ManifestOnly,
+            ),
+            (
+                "docker-images/Dockerfile.declarative-manifest-base*",
+                Language::ManifestOnly,
+            ),
+            (
+                "docker-images/declarative-manifest-requirements.txt",
+                Language::ManifestOnly,
+            ),
+            (
+                "docker-images/source_declarative_manifest/**",
                 Language::ManifestOnly,
             ),
         ];
+        // Airbyte's get-modified-connectors leaves out the same.
+        let ignored_files = ["README.md", "poe_tasks.toml", ".coveragerc"];
+        // The base image of Python connectors, which that of manifest-only ones is made from.
+        let both = (
+            "docker-images/Dockerfile.python-connector-base*".to_owned(),
+            vec![Language::Python, Language::ManifestOnly],
+        );
         Config {
             registry: "docker.io/airbyte".to_owned(),
             source: String::new(),
@@ -116,9 +143,12 @@ impl Default for Config {
             prerequisites: BTreeMap::new(),
             fan_out: fan_out
                 .map(|(file, language)| (file.to_owned(), vec![language]))
-                .into(),
+                .into_iter()
+                .chain([both])
+                .collect(),
             build_constraints: [("pyyaml".to_owned(), vec!["cython<3".to_owned()])].into(),
             builder_images: BTreeMap::new(),
+            ignored_files: ignored_files.map(str::to_owned).to_vec(),
             scan: Scan::default(),
             tools: Tools::default(),
         }

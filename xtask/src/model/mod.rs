@@ -1,6 +1,7 @@
 //! Values that cannot be wrong. Parsing is the only way in; nothing here reads or writes anything.
 
 pub mod build_system;
+pub mod change;
 pub mod config;
 pub mod connector;
 pub mod constraint;
@@ -16,5 +17,6 @@ pub mod platform;
 pub mod problem;
 pub mod pyproject;
 pub mod revision;
+pub mod shard;
 pub mod target;
 pub mod wheel;

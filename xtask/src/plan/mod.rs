@@ -5,5 +5,7 @@ pub mod base_image;
 pub mod build;
 pub mod dependencies;
 pub mod entry_point;
+pub mod path_dependencies;
 pub mod published;
+pub mod selection;
 pub mod spec;

@@ -1,4 +1,6 @@
-//! git: what the history says of a connector.
+//! git: what the history says of a connector, and what changed.
+
+pub mod history;
 
 use anyhow::{Context, Result};
 use camino::Utf8Path;

@@ -12,6 +12,7 @@ pub mod interpreter;
 pub mod machine_check;
 pub mod package_index;
 pub mod process;
+pub mod pull_request;
 pub mod registry;
 pub mod retry;
 pub mod sandbox;

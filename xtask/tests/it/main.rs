@@ -10,3 +10,4 @@ mod interrupt;
 mod list;
 mod monorepo;
 mod python;
+mod selection;

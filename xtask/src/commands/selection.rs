@@ -1,0 +1,224 @@
+//! Which connectors a command works on: gathers what `plan::selection` decides from.
+
+use std::{io::Read, thread};
+
+use anyhow::{Context as _, Result, anyhow};
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::Context;
+use crate::{
+    flags,
+    model::{
+        change::{Change, ChangeKind, RepoPath, parse_list},
+        connector::Language,
+        problem::Problem,
+    },
+    plan::{
+        path_dependencies,
+        selection::{Candidate, Pages, Rules, Selected, Selection, is_page, page_of, select},
+    },
+    repo::{Fleet, Outline},
+    tools::{
+        git::history::{self, Since},
+        pull_request,
+    },
+};
+
+/// What a change touches, and between which commits it lies (none for a list of files).
+#[derive(Debug)]
+pub struct Touched {
+    pub range: Option<Range>,
+    pub selection: Selection,
+}
+
+/// The commits that were compared.
+#[derive(Debug)]
+pub struct Range {
+    pub base: String,
+    pub merge_bases: Vec<String>,
+    pub head: String,
+}
+
+impl Touched {
+    /// The selected connectors with their metadata.
+    pub fn load(&self, context: &Context) -> Result<Fleet> {
+        let directories: Vec<Utf8PathBuf> = self
+            .selection
+            .connectors
+            .iter()
+            .map(|c| c.directory.clone())
+            .collect();
+        context.repo.load_from(&directories)
+    }
+}
+
+/// The connectors that the flags mean, with their metadata: those named (all where none is), or those touched.
+#[expect(
+    dead_code,
+    reason = "for build, check, test and publish; list shows more than the fleet"
+)]
+pub fn chosen(context: &Context, flags: &flags::Selection, pages: Pages) -> Result<Fleet> {
+    match touched(context, flags, pages)? {
+        Some(touched) => touched.load(context),
+        None => named(context, flags),
+    }
+}
+
+/// The connectors that were named, all where none was, in this shard.
+pub fn named(context: &Context, flags: &flags::Selection) -> Result<Fleet> {
+    let config = &context.resolved.config;
+    let mut fleet = context
+        .repo
+        .load(config)?
+        .select(&context.repo, config, &flags.names)?;
+    if let Some(shard) = flags.shard {
+        fleet
+            .connectors
+            .retain(|connector| shard.holds(connector.name.as_str()));
+        fleet.broken.retain(|broken| shard.holds(&broken.name));
+    }
+    Ok(fleet)
+}
+
+/// What is touched by the change that the flags mean, in this shard; None when they name connectors.
+pub fn touched(
+    context: &Context,
+    flags: &flags::Selection,
+    pages: Pages,
+) -> Result<Option<Touched>> {
+    let rules = Rules::of(&context.resolved.config)?;
+    // git's work and ours touch nothing in common but the disk.
+    let (changes, candidates) = thread::scope(|scope| {
+        let candidates = scope.spawn(|| gather(context, flags));
+        let changes = changes(context, flags);
+        (changes, candidates.join())
+    });
+    let Some((range, changes)) = changes? else {
+        return Ok(None);
+    };
+    let mut candidates = candidates.map_err(|_| anyhow!("reading connectors panicked"))??;
+    if pages == Pages::Count && changes.iter().any(|change| is_page(&change.path)) {
+        find_pages(context, &mut candidates)?;
+    }
+    let mut selection = select(&changes, candidates, &rules, pages)?;
+    if let Some(shard) = flags.shard {
+        selection
+            .connectors
+            .retain(|c: &Selected| shard.holds(c.name.as_str()));
+        selection.deleted.retain(|name| shard.holds(name));
+    }
+    Ok(Some(Touched { range, selection }))
+}
+
+/// The changes that the flags mean, with the commits they lie between.
+fn changes(
+    context: &Context,
+    flags: &flags::Selection,
+) -> Result<Option<(Option<Range>, Vec<Change>)>> {
+    let root = &context.repo.root;
+    let since = match (
+        &flags.files_from,
+        &flags.since,
+        &flags.base,
+        flags.all_changed,
+    ) {
+        (Some(file), ..) => return Ok(Some((None, listed(root, file)?))),
+        (_, Some(commit), ..) => Since::Commit(commit.clone()),
+        (_, _, Some(base), _) => Since::Base(base.clone()),
+        (_, _, None, true) => {
+            pull_request::target()?.map_or(Since::DefaultBranch, Since::PullRequest)
+        }
+        _ => return Ok(None),
+    };
+    let say = |line: &str| context.report.note(line);
+    let history = history::since(root, &since, &say)?;
+    let range = Range {
+        base: history.base,
+        merge_bases: history.merge_bases,
+        head: history.head,
+    };
+    Ok(Some((Some(range), history.changes)))
+}
+
+/// The files that a list names; one that is not there counts as deleted.
+fn listed(root: &Utf8Path, file: &Utf8Path) -> Result<Vec<Change>> {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let mut text = Vec::new();
+    if file == "-" {
+        std::io::stdin()
+            .read_to_end(&mut text)
+            .context("read the list of files from standard input")?;
+    } else {
+        text = std::fs::read(file)
+            .map_err(|error| Problem::usage(format!("--files-from {file}: {error}")))?;
+    }
+    let paths = parse_list(&text)
+        .map_err(|error| Problem::usage(format!("--files-from {file}: {error}")))?;
+    let change = |path: RepoPath| {
+        let there = root
+            .as_std_path()
+            .join(OsStr::from_bytes(path.as_bytes()))
+            .symlink_metadata()
+            .is_ok();
+        let kind = if there {
+            ChangeKind::Listed
+        } else {
+            ChangeKind::Deleted
+        };
+        Change { path, kind }
+    };
+    Ok(paths.into_iter().map(change).collect())
+}
+
+/// Every connector with what its build takes code from; nothing where connectors are named.
+fn gather(context: &Context, flags: &flags::Selection) -> Result<Vec<Candidate>> {
+    if !flags.all_changed && flags.since.is_none() && flags.files_from.is_none() {
+        return Ok(Vec::new());
+    }
+    let outlines = context.repo.outlines(&context.resolved.config)?;
+    Ok(outlines
+        .into_iter()
+        .map(|outline| candidate(context, outline))
+        .collect())
+}
+
+fn candidate(context: &Context, outline: Outline) -> Candidate {
+    let Outline {
+        name,
+        directory,
+        language,
+    } = outline;
+    let text = |file: &str| context.repo.text(&directory, file);
+    let depends_on = match language {
+        Some(Language::Java) => ["build.gradle", "build.gradle.kts"]
+            .into_iter()
+            .filter_map(text)
+            .flat_map(|text| path_dependencies::of_gradle(&text))
+            .collect(),
+        // A manifest-only connector's pyproject.toml only serves its tests.
+        Some(Language::Python) => text("pyproject.toml")
+            .map(|text| path_dependencies::of_pyproject(&text, &directory))
+            .unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    Candidate {
+        name,
+        directory,
+        language,
+        depends_on,
+        page: None,
+    }
+}
+
+/// Reads every connector's metadata for the page it names.
+fn find_pages(context: &Context, candidates: &mut [Candidate]) -> Result<()> {
+    let fleet = context.repo.load(&context.resolved.config)?;
+    for candidate in candidates {
+        let connector = fleet
+            .connectors
+            .iter()
+            .find(|c| c.directory == candidate.directory);
+        candidate.page = connector.and_then(|c| page_of(&c.metadata.documentation_url));
+    }
+    Ok(())
+}
