@@ -1,6 +1,7 @@
 //! One file a verb: load, plan, execute, report.
 
 mod build;
+mod check;
 mod ci;
 mod config;
 mod doctor;
@@ -50,6 +51,8 @@ pub fn run(flags: Xtask, report: &Report) -> Result<Exit> {
     }
     match flags.command {
         Command::Connector(Connector::Build(flags)) => build::run(&context, &flags),
+        Command::Connector(Connector::Check(flags)) => check::run(&context, &flags),
+        Command::Connector(Connector::Schema) => Ok(check::schema(&context)),
         Command::Connector(Connector::List(flags)) => list::run(&context, &flags),
         Command::Connector(Connector::Info(flags)) => info::run(&context, &flags),
         Command::Doctor(flags) => doctor::run(&context, &flags),
@@ -64,7 +67,9 @@ pub fn run(flags: Xtask, report: &Report) -> Result<Exit> {
 /// Whether `--sandbox` has anything to bring up for it.
 fn needs_engine(command: &Command) -> bool {
     match command {
-        Command::Connector(Connector::List(_)) | Command::Sandbox(_) | Command::Ci => false,
+        Command::Connector(Connector::List(_) | Connector::Check(_) | Connector::Schema)
+        | Command::Sandbox(_)
+        | Command::Ci => false,
         Command::Connector(_) | Command::Doctor(_) | Command::Config(_) => true,
     }
 }

@@ -2,8 +2,12 @@
 
 pub mod config;
 pub mod connector;
+pub mod connector_files;
 pub mod constraint;
+pub mod date;
+pub mod definition;
 pub mod dependency;
+pub mod finding;
 pub mod hash;
 pub mod image;
 pub mod lock;
@@ -14,3 +18,4 @@ pub mod pyproject;
 pub mod revision;
 pub mod target;
 pub mod wheel;
+pub mod yaml;

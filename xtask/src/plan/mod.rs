@@ -3,7 +3,9 @@
 pub mod backend;
 pub mod base_image;
 pub mod build;
+pub mod checks;
 pub mod dependencies;
 pub mod entry_point;
+pub mod exceptions;
 pub mod published;
 pub mod spec;

@@ -1,6 +1,7 @@
 //! The built binary, first against fake programs on PATH, then against a real engine.
 
 mod build;
+mod check;
 mod config;
 mod doctor;
 mod end_to_end;
