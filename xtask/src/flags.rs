@@ -70,6 +70,10 @@ pub enum Connector {
     Info(Info),
     /// Build a connector's image and check its spec
     Build(Build),
+    /// Check metadata, files and pages of connectors; `--list` prints every check
+    Check(Check),
+    /// Print the JSON Schema of metadata.yaml, for editors
+    Schema,
 }
 
 #[derive(Debug, Subcommand)]
@@ -188,6 +192,33 @@ pub struct Info {
     pub name: String,
     #[command(flatten)]
     pub output: Json,
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Names, globs or paths; all connectors when none is given
+    pub names: Vec<String>,
+    /// Only this check; may be repeated
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Not this check; may be repeated
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    pub skip: Vec<String>,
+    /// How findings are written; `github` makes annotations and the step summary
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub output_format: OutputFormat,
+    /// Print the checks and stop
+    #[arg(long)]
+    pub list: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    Text,
+    Json,
+    Sarif,
+    Github,
+    Junit,
 }
 
 #[derive(Debug, Args)]

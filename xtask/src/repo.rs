@@ -1,5 +1,7 @@
 //! Finds the repository and loads its connectors.
 
+mod files;
+
 use std::{io::ErrorKind, thread};
 
 use anyhow::{Context, Result};

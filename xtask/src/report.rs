@@ -1,5 +1,7 @@
 //! Everything that is printed: results to stdout, all else to stderr, progress only on a terminal.
 
+pub mod findings;
+
 use std::{
     fmt::Display,
     io::{IsTerminal, Write},

@@ -2,6 +2,7 @@
 
 mod build;
 mod cache;
+mod check;
 mod ci;
 mod config;
 mod doctor;
@@ -52,6 +53,8 @@ pub fn run(flags: Xtask, report: &Report) -> Result<Exit> {
     }
     match flags.command {
         Command::Connector(Connector::Build(flags)) => build::run(&context, &flags),
+        Command::Connector(Connector::Check(flags)) => check::run(&context, &flags),
+        Command::Connector(Connector::Schema) => Ok(check::schema(&context)),
         Command::Connector(Connector::List(flags)) => list::run(&context, &flags),
         Command::Connector(Connector::Info(flags)) => info::run(&context, &flags),
         Command::Doctor(flags) => doctor::run(&context, &flags),
@@ -66,13 +69,12 @@ pub fn run(flags: Xtask, report: &Report) -> Result<Exit> {
 
 /// Whether `--sandbox` has anything to bring up for it.
 fn needs_engine(command: &Command) -> bool {
-    match command {
-        Command::Connector(Connector::List(_))
-        | Command::Sandbox(_)
-        | Command::Cache(_)
-        | Command::Ci => false,
-        Command::Connector(_) | Command::Doctor(_) | Command::Config(_) => true,
-    }
+    matches!(
+        command,
+        Command::Connector(Connector::Build(_) | Connector::Info(_))
+            | Command::Doctor(_)
+            | Command::Config(_)
+    )
 }
 
 impl Context<'_> {

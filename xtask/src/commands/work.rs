@@ -10,10 +10,10 @@ use std::{
 };
 
 /// Calls `work` for every item, at most `jobs` at a time; the results stand in the items' order.
-pub fn each<T: Sync, R: Send>(
-    items: &[T],
+pub fn each<'a, T: Sync, R: Send>(
+    items: &'a [T],
     jobs: NonZeroUsize,
-    work: impl Fn(&T) -> R + Sync,
+    work: impl Fn(&'a T) -> R + Sync,
 ) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<(usize, R)>> = Mutex::new(Vec::with_capacity(items.len()));

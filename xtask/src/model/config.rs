@@ -7,6 +7,7 @@ use toml::{Table, Value};
 
 use super::{
     connector::{ConnectorName, Language},
+    date::Date,
     image::ImageRef,
     platform::Platform,
     problem::Problem,
@@ -54,6 +55,33 @@ pub struct Config {
     pub ignored_files: Vec<String>,
     pub scan: Scan,
     pub tools: Tools,
+    pub checks: Checks,
+}
+
+/// What `connector check` is told besides the rules.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Checks {
+    /// Further keys that metadata.yaml may have, by dotted path from its top; `*` stands for any key or member.
+    pub metadata_keys: Vec<String>,
+    /// Headings that pages of much-supported Python sources have in this order, such as `## Setup guide`;
+    /// CONNECTOR stands for the connector's name. None: the check does nothing.
+    pub page_headings: Vec<String>,
+    /// Findings that are known and borne for a while.
+    pub exceptions: Vec<Exception>,
+}
+
+/// A finding that is borne: whose, of which check, why, and how long.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Exception {
+    /// Name of the connector, or a glob.
+    pub connector: String,
+    /// Id of the check.
+    pub check: String,
+    pub reason: String,
+    /// The last day it holds; after it the exception itself is an error.
+    pub until: Date,
 }
 
 /// When a vulnerability scan speaks up.
@@ -151,6 +179,7 @@ impl Default for Config {
             ignored_files: ignored_files.map(str::to_owned).to_vec(),
             scan: Scan::default(),
             tools: Tools::default(),
+            checks: Checks::default(),
         }
     }
 }
@@ -436,7 +465,7 @@ fn flatten(table: &Table, prefix: &str, into: &mut Vec<Setting>) {
         let path = format!("{prefix}{key}");
         match value {
             Value::Table(group)
-                if matches!(key.as_str(), "scan" | "tools") && prefix.is_empty() =>
+                if matches!(key.as_str(), "scan" | "tools" | "checks") && prefix.is_empty() =>
             {
                 flatten(group, &format!("{path}."), into);
             }

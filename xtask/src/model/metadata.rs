@@ -3,9 +3,11 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_yaml::Value;
 
-use super::image::ImageRef;
+use super::{
+    image::ImageRef,
+    yaml::{Document, Flaw, Node},
+};
 
 /// The part of metadata.yaml that images are made from. Every other field is left to the checks.
 #[derive(Debug, Clone)]
@@ -59,38 +61,25 @@ impl fmt::Display for SupportLevel {
     }
 }
 
-/// Something wrong with a metadata.yaml.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Flaw {
-    /// Line and column, both from 1, where they are known.
-    pub at: Option<(usize, usize)>,
-    pub message: String,
-}
-
-impl Flaw {
-    /// `FILE:LINE:COLUMN: message`, the form that editors and terminals make a link of.
-    pub fn in_file(&self, file: &str) -> String {
-        match self.at {
-            Some((line, column)) => format!("{file}:{line}:{column}: {}", self.message),
-            None => format!("{file}: {}", self.message),
-        }
-    }
-}
-
 impl Metadata {
-    /// Reads the text of a metadata.yaml. All that is wrong comes back at once, each with its YAML path, or,
-    /// where the text is no YAML, with line, column and the line itself.
+    /// Reads the text of a metadata.yaml. All that is wrong comes back at once, each in its place and, where the
+    /// text is no YAML, with the line itself.
     pub fn parse(text: &str) -> Result<Metadata, Vec<Flaw>> {
-        let document: Value =
-            serde_yaml::from_str(text).map_err(|error| vec![syntax_error(text, &error)])?;
+        let document = Document::read(text).map_err(|flaw| vec![show_line(text, flaw)])?;
+        if !document.duplicates.is_empty() {
+            return Err(document.duplicates);
+        }
+        let data = match document.root.get("data") {
+            Some(data) if !data.entries().is_empty() => data,
+            _ => {
+                let message = "data: missing (every field of a connector stands under it)";
+                return Err(vec![Flaw::new(document.root.at, message)]);
+            }
+        };
         let mut fields = Fields {
-            data: &document["data"],
+            data,
             problems: Vec::new(),
         };
-        if !document["data"].is_mapping() {
-            let message = "data: missing (every field of a connector stands under it)".to_owned();
-            return Err(vec![Flaw { at: None, message }]);
-        }
         let metadata = Metadata {
             title: fields.text("name"),
             connector_type: fields
@@ -98,9 +87,9 @@ impl Metadata {
                 .unwrap_or(ConnectorType::Source),
             docker_repository: fields.text("dockerRepository"),
             version: fields
-                .parsed("dockerImageTag", semver::Version::parse)
+                .version("dockerImageTag")
                 .unwrap_or(semver::Version::new(0, 0, 0)),
-            base_image: fields.base_image(),
+            base_image: fields.optional("connectorBuildOptions.baseImage"),
             support_level: fields.optional("supportLevel"),
             license: fields.text("license"),
             documentation_url: fields.text("documentationUrl"),
@@ -117,74 +106,62 @@ impl Metadata {
 
 /// Reads fields below `data`, gathering what is wrong instead of stopping at the first.
 struct Fields<'a> {
-    data: &'a Value,
+    data: &'a Node,
     problems: Vec<Flaw>,
 }
 
-impl Fields<'_> {
-    fn complain(&mut self, message: String) {
-        self.problems.push(Flaw { at: None, message });
+impl<'a> Fields<'a> {
+    /// The value at a dotted path below `data`; null counts as absent.
+    fn node(&self, path: &str) -> Option<&'a Node> {
+        self.data.at_path(path).filter(|node| !node.is_null())
     }
 
-    fn text(&mut self, key: &str) -> String {
-        self.value(key).unwrap_or_default()
+    fn text(&mut self, path: &str) -> String {
+        self.value(path).unwrap_or_default()
     }
 
-    fn value<T: for<'de> Deserialize<'de>>(&mut self, key: &str) -> Option<T> {
-        if self.data[key].is_null() {
-            self.complain(format!("data.{key}: missing"));
-            return None;
+    fn value<T: Deserialize<'a>>(&mut self, path: &str) -> Option<T> {
+        if self.node(path).is_none() {
+            let at = self.data.at_path(path).unwrap_or(self.data).at;
+            self.problems
+                .push(Flaw::new(at, format!("data.{path}: missing")));
         }
-        self.optional(key)
+        self.optional(path)
     }
 
-    fn optional<T: for<'de> Deserialize<'de>>(&mut self, key: &str) -> Option<T> {
-        let value = &self.data[key];
-        if value.is_null() {
-            return None;
-        }
-        T::deserialize(value)
-            .map_err(|error| self.complain(format!("data.{key}: {error}")))
+    fn optional<T: Deserialize<'a>>(&mut self, path: &str) -> Option<T> {
+        let complain = |flaw: Flaw| Flaw {
+            message: format!("data.{path}: {}", flaw.message),
+            ..flaw
+        };
+        self.node(path)?
+            .read()
+            .map_err(|flaw| self.problems.push(complain(flaw)))
             .ok()
     }
 
-    fn parsed<T, E: std::fmt::Display>(
-        &mut self,
-        key: &str,
-        parse: impl Fn(&str) -> Result<T, E>,
-    ) -> Option<T> {
-        let text: String = self.value(key)?;
-        parse(&text)
-            .map_err(|error| self.complain(format!("data.{key}: `{text}`: {error}")))
-            .ok()
-    }
-
-    fn base_image(&mut self) -> Option<ImageRef> {
-        let value = &self.data["connectorBuildOptions"]["baseImage"];
-        if value.is_null() {
-            return None;
-        }
-        ImageRef::deserialize(value)
+    fn version(&mut self, path: &str) -> Option<semver::Version> {
+        let text: &str = self.value(path)?;
+        let at = self.data.at_path(path)?.at;
+        semver::Version::parse(text)
             .map_err(|error| {
-                self.complain(format!("data.connectorBuildOptions.baseImage: {error}"))
+                let message = format!("data.{path}: `{text}`: {error}");
+                self.problems.push(Flaw::new(at, message));
             })
             .ok()
     }
 }
 
-/// What the YAML parser stumbled over, with the line itself and a mark under the column.
-fn syntax_error(text: &str, error: &serde_yaml::Error) -> Flaw {
-    let message = error.to_string();
-    let Some(at) = error.location().map(|at| (at.line(), at.column())) else {
-        return Flaw { at: None, message };
-    };
-    let reason = message.split(" at line ").next().unwrap_or(&message);
-    let line = text.lines().nth(at.0.saturating_sub(1)).unwrap_or_default();
-    let mark = " ".repeat(at.1.saturating_sub(1));
-    Flaw {
-        at: Some(at),
-        message: format!("{reason}\n    {line}\n    {mark}^"),
-    }
+/// A syntax error with the line itself and a mark under the column.
+fn show_line(text: &str, flaw: Flaw) -> Flaw {
+    let Some(at) = flaw.at else { return flaw };
+    let line = text
+        .lines()
+        .nth(at.line.saturating_sub(1))
+        .unwrap_or_default();
+    let mark = " ".repeat(at.column.saturating_sub(1));
+    let message = format!("{}\n    {line}\n    {mark}^", flaw.message);
+    Flaw { message, ..flaw }
 }
 
 #[cfg(test)]

@@ -3,8 +3,10 @@
 pub mod backend;
 pub mod base_image;
 pub mod build;
+pub mod checks;
 pub mod dependencies;
 pub mod entry_point;
+pub mod exceptions;
 pub mod path_dependencies;
 pub mod published;
 pub mod selection;

@@ -115,7 +115,7 @@ fn an_unreadable_connector_is_listed_with_every_reason_and_the_rest_still_are() 
     assert_eq!(finished.stdout.lines().count(), 4);
     let finished = finished
         .says("warning: broken: airbyte-integrations/connectors/source-bad/metadata.yaml:3:")
-        .says("source-empty/metadata.yaml: data.dockerRepository: missing");
+        .says("source-empty/metadata.yaml:2:3: data.dockerRepository: missing");
     assert!(
         finished.stderr.contains("\n      b: c\n"),
         "the line itself is shown: {}",

@@ -2,6 +2,7 @@
 
 mod build;
 mod cache;
+mod check;
 mod config;
 mod doctor;
 mod end_to_end;

@@ -1,0 +1,108 @@
+//! What a connector consists of: every file read once, so that checks are pure functions.
+
+use std::collections::BTreeMap;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::yaml::{Document, Flaw};
+
+/// A file as checks see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    Text(String),
+    /// Not UTF-8, too long to be written by hand, or of a kind that no check reads.
+    Opaque,
+    /// It is there and can't be read: why.
+    Unreadable(String),
+}
+
+/// The files of one connector and its pages in the documentation.
+#[derive(Debug, Clone)]
+pub struct ConnectorFiles {
+    /// Name of the directory.
+    pub name: String,
+    /// Relative to the repository root.
+    pub directory: Utf8PathBuf,
+    /// metadata.yaml, read.
+    pub metadata: Result<Document, Flaw>,
+    /// By path below the directory, without those of [`UNREAD`] directories.
+    pub files: BTreeMap<Utf8PathBuf, Content>,
+    /// Pages by path below the repository root; a page that is not there has no entry, a directory is no page.
+    pub pages: BTreeMap<Utf8PathBuf, String>,
+}
+
+/// Directories whose files are looked at by no check: what tests, tools and builds make or use
+/// (Airbyte's list for its HTTPS check, and what git ignores in its repository).
+pub const UNREAD: [&str; 20] = [
+    ".git",
+    ".gradle",
+    ".hypothesis",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".tox",
+    ".venv",
+    "__pycache__",
+    "acceptance_tests_logs",
+    "build",
+    "dist",
+    "htmlcov",
+    "integration_tests",
+    "node_modules",
+    "secrets",
+    "test-integration",
+    "tests",
+    "unit_tests",
+    "venv",
+];
+
+impl ConnectorFiles {
+    pub fn has(&self, path: &str) -> bool {
+        self.files.contains_key(Utf8Path::new(path))
+    }
+
+    /// Whether any file lies below `directory`.
+    pub fn has_below(&self, directory: &str) -> bool {
+        self.files.keys().any(|path| path.starts_with(directory))
+    }
+
+    /// The text of a file that is there and is text.
+    pub fn text(&self, path: &str) -> Option<&str> {
+        match self.files.get(Utf8Path::new(path))? {
+            Content::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Every file that is text, by path.
+    pub fn texts(&self) -> impl Iterator<Item = (&Utf8Path, &str)> {
+        self.files
+            .iter()
+            .filter_map(|(path, content)| match content {
+                Content::Text(text) => Some((path.as_path(), text.as_str())),
+                _ => None,
+            })
+    }
+
+    /// The connector's name as a Python package: `source_faker`.
+    pub fn snake(&self) -> String {
+        self.name.replace('-', "_")
+    }
+}
+
+/// Where the page at an address of the documentation lies in the repository; None on another host.
+/// A `-strict-encrypt` variant has its parent's address, and so its page.
+pub fn page_path(url: &str) -> Option<Utf8PathBuf> {
+    let path = url.strip_prefix("https://docs.airbyte.com/")?;
+    let path = path.split(['#', '?']).next()?.trim_end_matches('/');
+    let outside = path.split('/').any(|part| matches!(part, "" | "." | ".."));
+    (!outside).then(|| format!("docs/{path}.md").into())
+}
+
+/// Where a connector's migration guide lies; a `-strict-encrypt` variant has its parent's.
+pub fn guide_path(name: &str) -> Option<Utf8PathBuf> {
+    let (kind, rest) = name.split_once('-')?;
+    let rest = rest.trim_end_matches("-strict-encrypt");
+    matches!(kind, "source" | "destination")
+        .then(|| format!("docs/integrations/{kind}s/{rest}-migrations.md").into())
+}

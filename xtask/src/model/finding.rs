@@ -1,0 +1,40 @@
+//! What a check found, and where.
+
+use camino::Utf8PathBuf;
+use serde::Serialize;
+
+use super::yaml::Place;
+
+/// How bad a finding is: only errors end a run with 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    Error,
+    Warning,
+}
+
+impl Severity {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        }
+    }
+}
+
+/// One thing to put right.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Id of the check that found it.
+    pub check: &'static str,
+    pub severity: Severity,
+    /// Name of the connector's directory.
+    pub connector: String,
+    /// Relative to the repository root; the file may be missing, which then is what was found.
+    pub file: Utf8PathBuf,
+    #[serde(flatten)]
+    pub at: Place,
+    pub message: String,
+    /// The next step.
+    pub help: String,
+}

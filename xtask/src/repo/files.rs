@@ -1,0 +1,129 @@
+//! Reads what connectors consist of, each file once.
+
+use std::io::ErrorKind;
+
+use anyhow::Result;
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{Fleet, Repo};
+use crate::model::{
+    config::Config,
+    connector::BrokenConnector,
+    connector_files::{ConnectorFiles, Content, UNREAD, guide_path, page_path},
+    yaml::{Document, Flaw, Place},
+};
+
+/// Longer files were not written by hand, and are not looked into.
+const LONGEST: u64 = 8 << 20;
+
+impl Repo {
+    /// The directories of all connectors, and whether each was named; all are when nothing was named.
+    pub fn named_directories(
+        &self,
+        config: &Config,
+        named: &[String],
+    ) -> Result<Vec<(Utf8PathBuf, bool)>> {
+        let mut directories = self.directories(config)?;
+        directories.retain(|directory| self.root.join(directory).join("metadata.yaml").is_file());
+        // Selecting needs names only.
+        let connector = |directory: &Utf8PathBuf| BrokenConnector {
+            name: directory.file_name().unwrap_or_default().to_owned(),
+            directory: directory.clone(),
+            reasons: Vec::new(),
+        };
+        let fleet = Fleet {
+            connectors: Vec::new(),
+            broken: directories.iter().map(connector).collect(),
+        };
+        let selected = fleet.select(self, config, named)?.broken;
+        let is_selected = |directory: &Utf8Path| {
+            selected
+                .binary_search_by(|one| one.directory.as_path().cmp(directory))
+                .is_ok()
+        };
+        Ok(directories
+            .into_iter()
+            .map(|directory| {
+                let selected = is_selected(&directory);
+                (directory, selected)
+            })
+            .collect())
+    }
+
+    /// A connector's metadata.yaml and nothing else of it: enough for what must hold of all together.
+    pub fn metadata_only(&self, directory: &Utf8Path) -> ConnectorFiles {
+        let content = content(&self.root.join(directory).join("metadata.yaml"));
+        let metadata = match &content {
+            Content::Text(text) => Document::read(text),
+            Content::Opaque => Err(Flaw::new(Place::START, "it is not UTF-8 text")),
+            Content::Unreadable(error) => Err(Flaw::new(Place::START, error)),
+        };
+        ConnectorFiles {
+            name: directory.file_name().unwrap_or_default().to_owned(),
+            directory: directory.to_owned(),
+            metadata,
+            files: [("metadata.yaml".into(), content)].into(),
+            pages: Default::default(),
+        }
+    }
+
+    /// Everything of a connector that checks look at.
+    pub fn connector_files(&self, directory: &Utf8Path) -> ConnectorFiles {
+        let mut files = self.metadata_only(directory);
+        let top = self.root.join(directory);
+        walk(&top, &top, &mut files);
+        let url = files.metadata.as_ref().ok().and_then(|document| {
+            let url = document.root.at_path("data.documentationUrl")?;
+            url.text()
+        });
+        let pages = [url.and_then(page_path), guide_path(&files.name)];
+        for path in pages.into_iter().flatten() {
+            if let Content::Text(text) = content(&self.root.join(&path)) {
+                files.pages.insert(path, text);
+            }
+        }
+        files
+    }
+}
+
+/// Reads what lies below `directory`. Symbolic links are known and not followed: they may lead anywhere.
+fn walk(top: &Utf8Path, directory: &Utf8Path, files: &mut ConnectorFiles) {
+    let Ok(entries) = directory.read_dir_utf8() else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let Ok(kind) = entry.file_type() else {
+            continue;
+        };
+        if kind.is_dir() {
+            if !UNREAD.contains(&entry.file_name()) {
+                walk(top, path, files);
+            }
+            continue;
+        }
+        let Ok(relative) = path.strip_prefix(top) else {
+            continue;
+        };
+        if files.files.contains_key(relative) {
+            continue;
+        }
+        let content = match kind.is_file() {
+            true => content(path),
+            false => Content::Opaque,
+        };
+        files.files.insert(relative.to_owned(), content);
+    }
+}
+
+fn content(path: &Utf8Path) -> Content {
+    let length = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    if length > LONGEST {
+        return Content::Opaque;
+    }
+    match std::fs::read(path) {
+        Ok(bytes) => String::from_utf8(bytes).map_or(Content::Opaque, Content::Text),
+        Err(error) if error.kind() == ErrorKind::InvalidData => Content::Opaque,
+        Err(error) => Content::Unreadable(error.to_string()),
+    }
+}

@@ -1,0 +1,344 @@
+//! Findings for people, programs and GitHub.
+
+use serde_json::{Value, json};
+
+use crate::model::finding::{Finding, Severity};
+
+/// What a run of the checks came to.
+#[derive(Debug)]
+pub struct Checked<'a> {
+    /// Names of the connectors looked at.
+    pub connectors: &'a [String],
+    /// Id and description of the checks that ran.
+    pub checks: &'a [(&'static str, &'static str)],
+    /// By connector, file and place.
+    pub findings: &'a [Finding],
+}
+
+/// GitHub shows this many annotations of a kind for a step.
+const ANNOTATIONS: usize = 10;
+/// GitHub takes 1 MiB of summary from a step; a little is left for what others write.
+const SUMMARY: usize = 1_000_000;
+
+/// One paragraph a finding, grouped by connector.
+pub fn text(checked: &Checked) -> String {
+    let mut lines = Vec::new();
+    let mut connector = None;
+    for finding in checked.findings {
+        if connector.replace(&finding.connector) != Some(&finding.connector) {
+            if !lines.is_empty() {
+                lines.push(String::new());
+            }
+            lines.push(finding.connector.clone());
+        }
+        let Finding { file, at, .. } = finding;
+        let severity = finding.severity.as_str();
+        lines.push(format!(
+            "  {file}:{}:{}: {severity}[{}] {}",
+            at.line,
+            at.column,
+            finding.check,
+            indented(&finding.message)
+        ));
+        lines.push(format!("    help: {}", finding.help));
+    }
+    lines.join("\n")
+}
+
+fn indented(message: &str) -> String {
+    message.replace('\n', "\n    ")
+}
+
+pub fn json(checked: &Checked) -> Value {
+    json!({ "connectors": checked.connectors, "findings": checked.findings })
+}
+
+/// SARIF 2.1.0, as code scanning takes it.
+pub fn sarif(checked: &Checked) -> Value {
+    let rule = |(id, description): &(&str, &str)| json!({ "id": id, "shortDescription": { "text": description } });
+    let result = |finding: &Finding| {
+        json!({
+            "ruleId": finding.check,
+            "level": finding.severity.as_str(),
+            "message": { "text": format!("{}\nhelp: {}", finding.message, finding.help) },
+            "locations": [{ "physicalLocation": {
+                "artifactLocation": { "uri": encoded(finding.file.as_str()), "uriBaseId": "%SRCROOT%" },
+                "region": { "startLine": finding.at.line, "startColumn": finding.at.column },
+            } }],
+        })
+    };
+    json!({
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{
+            "tool": { "driver": {
+                "name": "cargo xtask connector check",
+                "version": env!("CARGO_PKG_VERSION"),
+                "rules": checked.checks.iter().map(rule).collect::<Vec<_>>(),
+            } },
+            "columnKind": "unicodeCodePoints",
+            "results": checked.findings.iter().map(result).collect::<Vec<_>>(),
+        }],
+    })
+}
+
+/// A path as a URI reference (RFC 3986).
+fn encoded(path: &str) -> String {
+    path.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                char::from(byte).to_string()
+            }
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+/// Workflow commands, errors first, at most [`ANNOTATIONS`] of a kind: GitHub drops the rest in silence.
+pub fn annotations(checked: &Checked) -> Vec<String> {
+    let of = |severity: Severity| {
+        let findings = checked
+            .findings
+            .iter()
+            .filter(move |one| one.severity == severity);
+        findings.take(ANNOTATIONS).map(annotation)
+    };
+    of(Severity::Error).chain(of(Severity::Warning)).collect()
+}
+
+fn annotation(finding: &Finding) -> String {
+    let Finding { file, at, .. } = finding;
+    format!(
+        "::{} file={},line={},col={},title={}::{}",
+        finding.severity.as_str(),
+        property(file.as_str()),
+        at.line,
+        at.column,
+        property(&format!("{} {}", finding.connector, finding.check)),
+        data(&format!("{}\nhelp: {}", finding.message, finding.help)),
+    )
+}
+
+/// Escapes a message as GitHub's own toolkit does.
+fn data(text: &str) -> String {
+    text.replace('%', "%25")
+        .replace('\r', "%0D")
+        .replace('\n', "%0A")
+}
+
+/// Escapes a property's value as GitHub's own toolkit does.
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+/// Every finding as a table for the step summary, cut at a row where it would be too long.
+pub fn markdown(checked: &Checked) -> String {
+    let mut text = format!("### {} connectors checked\n\n", checked.connectors.len());
+    if checked.findings.is_empty() {
+        text.push_str("Nothing to put right.\n");
+        return text;
+    }
+    text.push_str("| Connector | Check | Place | Finding |\n|---|---|---|---|\n");
+    for (index, finding) in checked.findings.iter().enumerate() {
+        let row = row(finding);
+        if text.len() + row.len() > SUMMARY {
+            let left = checked.findings.len() - index;
+            text.push_str(&format!("\n{left} more: see the log.\n"));
+            break;
+        }
+        text.push_str(&row);
+    }
+    text
+}
+
+fn row(finding: &Finding) -> String {
+    let cell = |text: &str| {
+        text.replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('|', "\\|")
+            .replace(['\n', '\r'], " ")
+    };
+    format!(
+        "| {} | {} `{}` | {}:{} | {} |\n",
+        cell(&finding.connector),
+        finding.severity.as_str(),
+        finding.check,
+        cell(finding.file.as_str()),
+        finding.at.line,
+        cell(&finding.message),
+    )
+}
+
+/// JUnit XML: a suite a connector, a case a check; warnings are no failures.
+pub fn junit(checked: &Checked) -> String {
+    let mut text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n".to_owned();
+    for connector in checked.connectors {
+        let of = |id: &str| {
+            let findings = checked.findings.iter();
+            findings
+                .filter(|one| one.connector == *connector && one.check == id)
+                .collect::<Vec<_>>()
+        };
+        let cases: Vec<_> = checked.checks.iter().map(|(id, _)| (*id, of(id))).collect();
+        let failed = cases.iter().filter(|(_, found)| fails(found)).count();
+        text.push_str(&format!(
+            "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{failed}\">\n",
+            xml(connector),
+            cases.len()
+        ));
+        for (id, found) in &cases {
+            text.push_str(&case(connector, id, found));
+        }
+        text.push_str("  </testsuite>\n");
+    }
+    text.push_str("</testsuites>");
+    text
+}
+
+fn fails(found: &[&Finding]) -> bool {
+    found
+        .iter()
+        .any(|finding| finding.severity == Severity::Error)
+}
+
+fn case(connector: &str, id: &str, found: &[&Finding]) -> String {
+    let head = format!(
+        "    <testcase classname=\"{}\" name=\"{}\"",
+        xml(connector),
+        xml(id)
+    );
+    let line = |finding: &&Finding| {
+        let Finding {
+            file,
+            at,
+            message,
+            help,
+            ..
+        } = finding;
+        xml(&format!(
+            "{file}:{}:{}: {message}\nhelp: {help}\n",
+            at.line, at.column
+        ))
+    };
+    let lines: String = found.iter().map(line).collect();
+    match (found, fails(found)) {
+        ([], _) => format!("{head}/>\n"),
+        (_, false) => format!("{head}>\n      <system-out>{lines}</system-out>\n    </testcase>\n"),
+        ([first, ..], true) => format!(
+            "{head}>\n      <failure message=\"{}\">{lines}</failure>\n    </testcase>\n",
+            xml(&first.message)
+        ),
+    }
+}
+
+/// Escapes for XML 1.0, which has no way to write control characters.
+fn xml(text: &str) -> String {
+    text.chars()
+        .filter(|c| !c.is_control() || matches!(c, '\n' | '\t'))
+        .map(|c| match c {
+            '&' => "&amp;".to_owned(),
+            '<' => "&lt;".to_owned(),
+            '>' => "&gt;".to_owned(),
+            '"' => "&quot;".to_owned(),
+            '\n' => "&#10;".to_owned(),
+            c => c.to_string(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::yaml::Place;
+
+    fn finding(severity: Severity, message: &str) -> Finding {
+        Finding {
+            check: "icon",
+            severity,
+            connector: "source-a".to_owned(),
+            file: "dir, x:y/a b.svg".into(),
+            at: Place { line: 3, column: 7 },
+            message: message.to_owned(),
+            help: "do <it>".to_owned(),
+        }
+    }
+
+    fn with<T>(findings: &[Finding], render: impl Fn(&Checked) -> T) -> T {
+        render(&Checked {
+            connectors: &["source-a".to_owned()],
+            checks: &[("icon", "has an icon"), ("license", "has a license")],
+            findings,
+        })
+    }
+
+    #[test]
+    fn annotations_are_escaped_and_ten_of_a_kind() {
+        let mut findings = vec![finding(Severity::Error, "100%\r\n::error::x, y"); 12];
+        findings.extend(vec![finding(Severity::Warning, "w"); 11]);
+        let lines = with(&findings, annotations);
+        assert_eq!(lines.len(), 20);
+        assert_eq!(
+            lines[0],
+            "::error file=dir%2C x%3Ay/a b.svg,line=3,col=7,title=source-a icon::100%25%0D%0A::error::x, y%0Ahelp: do <it>"
+        );
+        assert!(lines[10].starts_with("::warning "));
+    }
+
+    #[test]
+    fn the_summary_holds_the_rest_within_its_limit() {
+        let findings =
+            vec![finding(Severity::Error, &format!("a|b\n<c>{}", "x".repeat(500))); 4000];
+        let text = with(&findings, markdown);
+        assert!(
+            text.len() < 1 << 20
+                && text.contains("a\\|b &lt;c>")
+                && text.ends_with(" more: see the log.\n")
+        );
+        assert!(with(&[], markdown).contains("Nothing to put right"));
+    }
+
+    #[test]
+    fn junit_is_xml_with_a_failure_for_errors_only() {
+        let text = with(&[finding(Severity::Error, "a < \"b\"\u{1}")], junit);
+        let xml = roxmltree::Document::parse(&text).unwrap();
+        let failure = xml
+            .descendants()
+            .find(|node| node.has_tag_name("failure"))
+            .unwrap();
+        assert_eq!(failure.attribute("message"), Some("a < \"b\""));
+        assert_eq!(
+            xml.descendants()
+                .filter(|node| node.has_tag_name("testcase"))
+                .count(),
+            2
+        );
+        let text = with(&[finding(Severity::Warning, "w")], junit);
+        assert!(text.contains("failures=\"0\"") && text.contains("system-out"));
+    }
+
+    #[test]
+    fn sarif_names_rule_place_and_file() {
+        let value = with(&[finding(Severity::Warning, "m")], sarif);
+        let run = &value["runs"][0];
+        assert_eq!(run["tool"]["driver"]["rules"][1]["id"], "license");
+        assert_eq!(run["results"][0]["level"], "warning");
+        let place = &run["results"][0]["locations"][0]["physicalLocation"];
+        assert_eq!(place["artifactLocation"]["uri"], "dir%2C%20x%3Ay/a%20b.svg");
+        assert_eq!(place["region"]["startColumn"], 7);
+    }
+
+    #[test]
+    fn text_groups_by_connector() {
+        let text = with(
+            &[
+                finding(Severity::Error, "m"),
+                finding(Severity::Warning, "n"),
+            ],
+            text,
+        );
+        assert_eq!(
+            text,
+            "source-a\n  dir, x:y/a b.svg:3:7: error[icon] m\n    help: do <it>\n  dir, x:y/a b.svg:3:7: warning[icon] n\n    help: do <it>"
+        );
+    }
+}

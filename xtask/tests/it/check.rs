@@ -1,0 +1,191 @@
+//! `connector check` as a program: formats, exit codes, exceptions, and the facts of a real fleet.
+
+use std::{collections::BTreeMap, os::unix::fs::symlink};
+
+use serde_json::Value;
+
+use crate::{
+    fleet::fleet,
+    monorepo::{CONNECTORS, Finished, Monorepo, metadata},
+};
+
+const ICON: &str = "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 1 1\"/>";
+const JUNE_2026: &str = "1781524800";
+
+/// A repository with one connector that passes every check.
+fn good() -> Monorepo {
+    let metadata =
+        metadata("source-good").replace("airbyte/base:", "airbyte/source-declarative-manifest:");
+    let connector = format!("{CONNECTORS}/source-good");
+    Monorepo::new()
+        .manifest_only("source-good")
+        .file(&format!("{connector}/metadata.yaml"), &metadata)
+        .file(&format!("{connector}/icon.svg"), ICON)
+        .file(
+            "docs/integrations/sources/x.md",
+            "# X\n## Changelog\n1.2.3\n",
+        )
+}
+
+fn check(repo: &Monorepo, arguments: &[&str]) -> Finished {
+    let all: Vec<&str> = ["connector", "check"]
+        .iter()
+        .chain(arguments)
+        .copied()
+        .collect();
+    repo.xtask()
+        .env("SOURCE_DATE_EPOCH", JUNE_2026)
+        .env("GITHUB_STEP_SUMMARY", "")
+        .run(&all)
+}
+
+fn ids(document: &Value) -> Vec<&str> {
+    let findings = document["findings"].as_array().unwrap();
+    findings
+        .iter()
+        .map(|finding| finding["check"].as_str().unwrap())
+        .collect()
+}
+
+#[test]
+fn a_good_connector_is_green_and_a_bad_one_says_where() {
+    let repo = good();
+    let finished = check(&repo, &[])
+        .code(0)
+        .says("1 connectors checked: 0 errors, 0 warnings");
+    assert_eq!(finished.stdout, "");
+    let repo = repo.file(
+        &format!("{CONNECTORS}/source-bad/metadata.yaml"),
+        "data:\n  name: [a\n  b: c\n",
+    );
+    let finished = check(&repo, &[]).code(1);
+    assert!(
+        finished.stdout.starts_with("source-bad\n  airbyte-integrations/connectors/source-bad/icon.svg:1:1: error[icon] icon.svg is missing\n    help: "),
+        "{}", finished.stdout
+    );
+    assert!(
+        finished
+            .stdout
+            .contains("source-bad/metadata.yaml:3:4: error[metadata-syntax] not valid YAML"),
+        "{}",
+        finished.stdout
+    );
+    check(&repo, &["source-good"])
+        .code(0)
+        .says("1 connectors checked");
+    check(&repo, &["source-b*", "--only", "license"]).code(0);
+    check(&repo, &["source-bad", "--skip", "icon,metadata-syntax"]).code(0);
+}
+
+#[test]
+fn warnings_do_not_fail_and_every_format_holds_the_finding() {
+    let repo = good().file(
+        &format!("{CONNECTORS}/source-good/icon.svg"),
+        "<svg viewBox='0 0 2 1'/>",
+    );
+    let document = check(&repo, &["--output-format", "json"]).code(0).json();
+    assert_eq!(ids(&document), ["icon-square"]);
+    assert_eq!(document["findings"][0]["line"], 1);
+    let sarif = check(&repo, &["--output-format", "sarif"]).code(0).json();
+    assert_eq!(sarif["runs"][0]["results"][0]["ruleId"], "icon-square");
+    let junit = check(&repo, &["--output-format", "junit"]).code(0).stdout;
+    assert!(junit.starts_with("<?xml") && junit.contains("failures=\"0\""));
+    let summary = repo.scratch().join("summary.md");
+    let arguments = ["connector", "check", "--output-format", "github"];
+    let finished = repo
+        .xtask()
+        .env("GITHUB_STEP_SUMMARY", summary.to_str().unwrap())
+        .run(&arguments)
+        .code(0);
+    assert!(finished.stdout.starts_with("::warning file=airbyte-integrations/connectors/source-good/icon.svg,line=1,col=1,title=source-good icon-square::"), "{}", finished.stdout);
+    assert!(
+        std::fs::read_to_string(summary)
+            .unwrap()
+            .contains("| source-good | warning `icon-square` |")
+    );
+}
+
+#[test]
+fn checks_are_listed_and_an_unknown_one_gets_the_nearest() {
+    let repo = good();
+    let list = check(&repo, &["--list"]).code(0).stdout;
+    assert!(
+        list.lines().count() > 30 && list.contains("\nmetadata-schema "),
+        "{list}"
+    );
+    assert_eq!(
+        check(&repo, &["--list", "--only", "icon"])
+            .code(0)
+            .stdout
+            .lines()
+            .count(),
+        2
+    );
+    check(&repo, &["--only", "icons"])
+        .code(2)
+        .says("unknown check `icons`")
+        .says("did you mean icon");
+}
+
+#[test]
+fn an_exception_holds_until_its_day() {
+    let settings = |until: &str| {
+        format!(
+            "[workspace.metadata.connector.checks]\nexceptions = [{{connector = 'source-*', check = 'icon', reason = 'drawn soon', until = '{until}'}}]\n"
+        )
+    };
+    let bad = || good().file(&format!("{CONNECTORS}/source-good/icon.svg"), "");
+    let repo = bad().file("Cargo.toml", &settings("2026-12-31"));
+    check(&repo, &[]).code(0).says("1 borne by exceptions");
+    let repo = bad().file("Cargo.toml", &settings("2026-01-31"));
+    let document = check(&repo, &["--output-format", "json"]).code(1).json();
+    assert_eq!(ids(&document), ["icon", "exception"]);
+}
+
+#[test]
+fn two_connectors_with_one_definition_are_found_even_when_one_is_named() {
+    let other = metadata("source-other");
+    let repo = good().file(&format!("{CONNECTORS}/source-other/metadata.yaml"), &other);
+    let document = check(&repo, &["source-good", "--output-format", "json"])
+        .code(1)
+        .json();
+    assert_eq!(ids(&document), ["definition-id-unique"]);
+}
+
+#[test]
+fn the_schema_printed_is_the_one_in_the_repository() {
+    let printed = good().xtask().run(&["connector", "schema"]).code(0).stdout;
+    let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/metadata.schema.json");
+    assert_eq!(printed, std::fs::read_to_string(committed).unwrap());
+}
+
+#[test]
+fn the_connectors_of_this_repository_pass() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let repo = good();
+    repo.xtask()
+        .env("SOURCE_DATE_EPOCH", JUNE_2026)
+        .run(&["-C", root, "connector", "check"])
+        .code(0);
+}
+
+/// Checks that the recorded contents are enough for: of the other files of these connectors only names are known.
+#[test]
+fn a_real_fleet_has_the_findings_that_are_known() {
+    let Some(fleet) = fleet() else { return };
+    let repo = Monorepo::new();
+    let connectors = repo.root().join(CONNECTORS);
+    std::fs::remove_dir(&connectors).unwrap();
+    symlink(fleet.join("connectors"), &connectors).unwrap();
+    let skipped = "documentation-page,migration-guide,icon,language-tag,cdk-tag";
+    let document = check(&repo, &["--output-format", "json", "--skip", skipped]).json();
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for id in ids(&document) {
+        *counts.entry(id).or_default() += 1;
+    }
+    assert_eq!(
+        counts,
+        BTreeMap::from([("breaking-change-deadline", 2), ("icon-square", 2)]),
+        "{document:#}"
+    );
+}
