@@ -1,6 +1,6 @@
 //! `connector build`: one buildx call for all platforms, then `spec` on each of them.
 
-use std::{fs, io::Write, os::unix::fs::PermissionsExt};
+use std::{fs, io::ErrorKind};
 
 use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -8,7 +8,9 @@ use serde::Serialize;
 
 use super::{
     Context, doctor,
+    files::write,
     planner::{Ask, Planner},
+    wheels::Wheels,
     work::each,
 };
 use crate::{
@@ -20,11 +22,16 @@ use crate::{
         problem::{Exit, Problem},
     },
     plan::{
-        build::{BuildPlan, PlannedDependencies, PythonPlan, SpecCheck, base_image, buildable},
+        build::{BuildPlan, SpecCheck, base_image, buildable},
         spec,
     },
     report::exit_of,
-    tools::{buildx, docker_images, process::check_interrupted, uv},
+    tools::{
+        buildx,
+        machine_check::{self, Seen},
+        process::check_interrupted,
+        uv,
+    },
 };
 
 /// What a build made, as `--json` shows it.
@@ -73,11 +80,14 @@ pub fn run(context: &Context, flags: &Build) -> Result<Exit> {
     if flags.dry_run {
         return show(context, flags, &plans);
     }
-    if plans.iter().any(|plan| plan.python.is_some()) {
+    let wheels = if plans.iter().any(|plan| plan.python.is_some()) {
         fetch_uv(context, native)?;
-    }
+        Some(Wheels::open(context, native, &planner.docker_images)?)
+    } else {
+        None
+    };
     let built = each(&plans, context.resolved.config.parallelism(), |plan| {
-        execute(context, plan)
+        execute(context, plan, wheels.as_ref())
     });
     // Said once, not once for each connector that was under way.
     check_interrupted()?;
@@ -151,10 +161,11 @@ fn show(context: &Context, flags: &Build, plans: &[BuildPlan]) -> Result<Exit> {
 }
 
 /// Builds and tests one connector.
-fn execute(context: &Context, plan: &BuildPlan) -> Result<Built> {
-    if let Some(python) = &plan.python {
-        write_requirements(context, plan, python)?;
+fn execute(context: &Context, plan: &BuildPlan, wheels: Option<&Wheels>) -> Result<Built> {
+    if let (Some(python), Some(wheels)) = (&plan.python, wheels) {
+        wheels.prepare(plan, python)?;
     }
+    clear(&plan.layout)?;
     let step = context.report.step(format!("{} build", plan.connector));
     let digest = match buildx::build(&context.engine, &plan.buildx_arguments(), |line| {
         step.busy(line)
@@ -165,6 +176,12 @@ fn execute(context: &Context, plan: &BuildPlan) -> Result<Built> {
             return Err(error.context(format!("build image for {}", plan.connector)));
         }
     };
+    let seen = Seen {
+        directory: context.repo.target().join("seen-layers"),
+    };
+    let strays = machine_check::layout(&plan.layout, &seen)?;
+    clear(&plan.layout)?;
+    machine_check::expect_none(&strays, &format!("image {}", plan.image))?;
     step.done(format_args!("{} {digest}", plan.image));
     let specs = plan
         .specs
@@ -179,36 +196,14 @@ fn execute(context: &Context, plan: &BuildPlan) -> Result<Built> {
     })
 }
 
-/// Writes the lists that uv installs from.
-fn write_requirements(context: &Context, plan: &BuildPlan, python: &PythonPlan) -> Result<()> {
-    let list = |platform: Platform| {
-        python
-            .requirements
-            .join(format!("requirements-{}.txt", platform.architecture()))
-    };
-    write(
-        &python.requirements.join("build.txt"),
-        docker_images::build_requirements(),
-    )?;
-    match &python.dependencies {
-        PlannedDependencies::Locked(summary) => {
-            for closure in &summary.closures {
-                write(
-                    &list(closure.target.platform),
-                    &closure.requirements(|_| None),
-                )?;
-            }
+/// Removes an OCI layout: buildx adds to one that is there.
+fn clear(layout: &Utf8Path) -> Result<()> {
+    match fs::remove_dir_all(layout) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {layout}"))
         }
-        PlannedDependencies::Resolved { requirements } => {
-            context.report.warning(format_args!("{}: no lock file, so this build can't be repeated; lock it with `uv lock` or `poetry lock`", plan.connector));
-            let uv = uv::for_host(&context.resolved.config.tools.uv, &context.repo.tools())?;
-            for platform in &plan.platforms {
-                let target = python.interpreter.on(*platform);
-                write(&list(*platform), &uv::resolve(&uv, requirements, target)?)?;
-            }
-        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Runs `spec` on one platform, judges it and keeps it.
@@ -315,20 +310,4 @@ fn run_line(context: &Context, built: &Built) -> String {
         .map(|host| format!("DOCKER_HOST={host} "))
         .collect::<String>();
     format!("{host}docker run --rm {} spec", built.image)
-}
-
-/// Writes a file whole, or not at all, making its directory.
-fn write(path: &Utf8Path, text: &str) -> Result<()> {
-    let directory = path.parent().context("a file has a directory")?;
-    fs::create_dir_all(directory).with_context(|| format!("make {directory}"))?;
-    let mut file = tempfile::NamedTempFile::new_in(directory)
-        .with_context(|| format!("write into {directory}"))?;
-    file.write_all(text.as_bytes())
-        .with_context(|| format!("write {path}"))?;
-    file.as_file()
-        .set_permissions(fs::Permissions::from_mode(0o644))
-        .with_context(|| format!("write {path}"))?;
-    file.persist(path)
-        .with_context(|| format!("write {path}"))?;
-    Ok(())
 }

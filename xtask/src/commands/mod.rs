@@ -6,11 +6,13 @@ mod check;
 mod ci;
 mod config;
 mod doctor;
+mod files;
 mod info;
 mod list;
 mod planner;
 mod sandbox;
 mod selection;
+mod wheels;
 mod work;
 
 use anyhow::{Context as _, Result};

@@ -8,6 +8,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::Context;
 use crate::{
     model::{
+        build_system::Pin,
         connector::{Connector, Language},
         image::{ImageRef, Tag},
         lock::Lock,
@@ -41,7 +42,7 @@ pub struct Planner<'a> {
     /// Platform that the engine's containers run on natively.
     native: Platform,
     ask: Ask,
-    docker_images: Utf8PathBuf,
+    pub docker_images: Utf8PathBuf,
 }
 
 impl<'a> Planner<'a> {
@@ -82,6 +83,7 @@ impl<'a> Planner<'a> {
             tag: self.tag,
             native: Some(self.native),
             revision: revision.as_ref(),
+            layout: repo.work(&connector.name).join("layout"),
             root: &repo.root,
             docker_images: &self.docker_images,
             proxies: host::proxy_variables()
@@ -101,14 +103,15 @@ impl<'a> Planner<'a> {
         let (interpreter, assumed) = interpreter_of(self.context, &base.used, self.ask)?;
         let sources = Sources::read(&repo.root, connector)?;
         let dependencies = sources.dependencies(interpreter, &self.platforms)?;
-        sources.check_backend()?;
         Ok(PythonPlan {
             interpreter,
             assumed,
             dependencies: dependencies.into(),
             entry_point: sources.entry_point()?,
             uv: uv::containers_directory(&config.tools.uv, self.native, &repo.tools()),
+            backends: sources.backends(interpreter)?,
             requirements: repo.work(&connector.name).join("requirements"),
+            wheels: repo.work(&connector.name).join("wheels"),
         })
     }
 }
@@ -184,12 +187,14 @@ impl<'a> Sources<'a> {
         })
     }
 
-    /// Checks that the connector's own package can be built from pinned backends.
-    pub fn check_backend(&self) -> Result<(), Problem> {
-        backend::check(
+    /// What the connector's own package is built with, on whichever platform.
+    pub fn backends(&self, interpreter: Interpreter) -> Result<Vec<Pin>, Problem> {
+        let target = interpreter.on(Platform::host());
+        backend::choose(
             self.connector.name.as_str(),
             &self.pyproject.build,
             docker_images::build_requirements(),
+            target,
         )
     }
 

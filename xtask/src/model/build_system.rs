@@ -33,7 +33,7 @@ impl BuildSystem {
             build_system: Option<BuildSystem>,
         }
         let read: Pyproject = toml::from_str(pyproject.unwrap_or_default())
-            .map_err(|error| format!("pyproject.toml: {}", error.message()))?;
+            .map_err(|error| format!("build-system: {}", error.message()))?;
         Ok(read.build_system.unwrap_or_else(|| BuildSystem {
             requires: vec!["setuptools".to_owned(), "wheel".to_owned()],
             build_backend: legacy(),

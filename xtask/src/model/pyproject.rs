@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use pep508_rs::PackageName;
 
 use super::{
+    build_system::BuildSystem,
     constraint::Constraint,
     dependency::{Activation, Dependency},
 };
@@ -39,13 +40,6 @@ pub struct Script {
     pub function: String,
 }
 
-/// `[build-system]` (PEP 518, PEP 517).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BuildSystem {
-    pub requires: Vec<String>,
-    pub backend: String,
-}
-
 impl Pyproject {
     /// Reads the text of a pyproject.toml; an error names the line or the key.
     pub fn parse(text: &str) -> Result<Pyproject, String> {
@@ -68,7 +62,7 @@ impl Pyproject {
             python: python(&project, &poetry)?,
             dependencies: dependencies(&project, &poetry)?,
             scripts: scripts(&project, &poetry)?,
-            build: build_system(&document)?,
+            build: BuildSystem::read(Some(text))?,
             package_roots: package_roots(&poetry),
             document,
         })
@@ -206,30 +200,6 @@ fn scripts(project: &Section<'_>, poetry: &Section<'_>) -> Result<Vec<Script>, S
     Ok(all)
 }
 
-/// Without the table, and without `build-backend`, setuptools builds (PEP 517, "Source trees").
-fn build_system(document: &toml::Table) -> Result<BuildSystem, String> {
-    let section = Section::new(document, &["build-system"])?;
-    let requires = match section.get("requires") {
-        None => vec!["setuptools".to_owned()],
-        Some(value) => {
-            let list = value
-                .as_array()
-                .ok_or_else(|| section.wrong("requires", "not a list"))?;
-            list.iter()
-                .map(|item| item.as_str().map(str::to_owned))
-                .collect::<Option<_>>()
-                .ok_or_else(|| section.wrong("requires", "not a list of strings"))?
-        }
-    };
-    let backend = section.text("build-backend")?;
-    Ok(BuildSystem {
-        requires,
-        backend: backend
-            .unwrap_or("setuptools.build_meta:__legacy__")
-            .to_owned(),
-    })
-}
-
 /// `packages = [{include = "pkg", from = "src"}]`, and the layout with `src` that every backend knows.
 fn package_roots(poetry: &Section<'_>) -> Vec<String> {
     let mut roots = vec!["src".to_owned()];
@@ -297,7 +267,7 @@ build-backend = "poetry.core.masonry.api"
             ),
             ("source_x.run", "run")
         );
-        assert_eq!(pyproject.build.backend, "poetry.core.masonry.api");
+        assert_eq!(pyproject.build.build_backend, "poetry.core.masonry.api");
         assert_eq!(pyproject.package_roots, ["src", "lib"]);
     }
 
@@ -322,7 +292,7 @@ source-x = "source_x.run:run"
         assert_eq!(pyproject.dependencies.len(), 1);
         assert_eq!(pyproject.dependencies[0].extras.len(), 1);
         assert_eq!(pyproject.scripts.len(), 1);
-        assert_eq!(pyproject.build.requires, ["setuptools"]);
+        assert_eq!(pyproject.build.requires, ["setuptools", "wheel"]);
         assert!(pyproject.python.contains(&"3.11.2".parse().unwrap()));
     }
 
@@ -350,7 +320,7 @@ source-x = "source_x.run:run"
             ),
             (
                 "[build-system]\nrequires = [1]",
-                "build-system.requires: not a list of strings",
+                "build-system: invalid type: integer `1`, expected a string",
             ),
         ] {
             let error = Pyproject::parse(text).unwrap_err();

@@ -1,71 +1,76 @@
-//! Whether a connector's own package can be built from what is pinned.
+//! What a connector's own package is built with.
 
-use crate::model::{problem::Problem, pyproject::BuildSystem};
+use crate::model::{
+    build_system::{self, BuildSystem, Pin},
+    problem::Problem,
+    target::Target,
+};
 
-/// An error when the connector's `[build-system]` (PEP 518) asks for something that `pinned`, a list of requirements
-/// with hashes, does not hold: it would be whatever the package index has on the day.
-pub fn check(connector: &str, build: &BuildSystem, pinned: &str) -> Result<(), Problem> {
-    let names: Vec<String> = pinned
-        .lines()
-        .filter_map(|line| Some(normal(line.split_once("==")?.0)))
-        .collect();
-    let missing: Vec<&str> = build
+/// The pinned build backends for a connector's `[build-system]`; an error when it asks for something that is not
+/// pinned, which would be whatever the package index has on the day. uv builds for `uv_build` by itself.
+pub fn choose(
+    connector: &str,
+    build: &BuildSystem,
+    pinned: &str,
+    target: Target,
+) -> Result<Vec<Pin>, Problem> {
+    let requires: Vec<String> = build
         .requires
         .iter()
-        .map(|text| name(text))
-        .filter(|name| !names.contains(&normal(name)))
+        .filter(|text| !text.replace('-', "_").starts_with("uv_build"))
+        .cloned()
         .collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    Err(Problem::usage(format!(
-        "{connector}: pyproject.toml's build-system needs {}, which is not pinned for builds ({})",
-        missing.join(", "),
-        build.backend
-    ))
-    .help("pin it with its hashes in docker-images/build-requirements.txt, or use poetry-core, hatchling, setuptools or uv_build"))
-}
-
-/// The name at the start of a requirement (PEP 508).
-fn name(requirement: &str) -> &str {
-    let end =
-        requirement.find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_' | '.'));
-    requirement[..end.unwrap_or(requirement.len())].trim()
-}
-
-/// The name as indexes compare it (PEP 503).
-fn normal(name: &str) -> String {
-    name.trim().to_lowercase().replace(['_', '.'], "-")
+    let pins = Pin::read(pinned)
+        .map_err(|error| Problem::usage(format!("build-requirements.txt: {error}")))?;
+    let markers = target.markers().map_err(Problem::failure)?;
+    build_system::choose(&requires, &[], &pins, &markers).map_err(|error| {
+        Problem::usage(format!("{connector}: pyproject.toml {error}"))
+            .help("pin it with its hashes in docker-images/build-requirements.txt, or use poetry-core, hatchling, setuptools or uv_build")
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{platform::Platform, target::Interpreter};
 
     #[test]
     fn what_is_not_pinned_is_named() {
-        let pinned =
-            "# comment\npoetry-core==2.1.3 \\\n    --hash=sha256:00\nuv-build==0.13.9 \\\n";
+        let hash = "0".repeat(64);
+        let pinned = format!("# comment\npoetry-core==2.1.3 \\\n    --hash=sha256:{hash}\n");
         for (requires, missing) in [
             (&["poetry-core>=1.0.0"][..], None),
             (&["uv_build>=0.9,<1"], None),
+            (&["uv-build"], None),
             (&["Poetry.Core ; python_version > '3'"], None),
-            (&["maturin>=1,<2", "poetry-core"], Some("maturin")),
-            (&["setuptools", "wheel[extra]"], Some("setuptools, wheel")),
+            (&["poetry-core<2"], Some("poetry-core<2")),
+            (&["maturin>=1,<2", "poetry-core"], Some("maturin>=1,<2")),
+            (&["maturin ; sys_platform == 'win32'"], None),
         ] {
             let build = BuildSystem {
                 requires: requires.iter().map(ToString::to_string).collect(),
-                backend: "b".to_owned(),
+                build_backend: "b".to_owned(),
+                backend_path: Vec::new(),
             };
-            let problem = check("source-a", &build, pinned).err();
-            assert_eq!(problem.is_some(), missing.is_some(), "{requires:?}");
-            if let (Some(problem), Some(missing)) = (problem, missing) {
-                assert!(
-                    problem.message.contains(&format!("needs {missing}, which")),
-                    "{}",
-                    problem.message
-                );
-            }
+            let chosen = choose(
+                "source-a",
+                &build,
+                &pinned,
+                Interpreter::USUAL.on(Platform::LinuxAmd64),
+            );
+            let message = chosen
+                .err()
+                .map(|problem| problem.message)
+                .unwrap_or_default();
+            assert_eq!(
+                message.is_empty(),
+                missing.is_none(),
+                "{requires:?}: {message}"
+            );
+            assert!(
+                missing.is_none_or(|missing| message.contains(missing)),
+                "{requires:?}: {message}"
+            );
         }
     }
 }

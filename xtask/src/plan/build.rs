@@ -11,6 +11,7 @@ use super::{
     entry_point::EntryPoint,
 };
 use crate::model::{
+    build_system::Pin,
     config::Config,
     connector::{Connector, ConnectorName, Language},
     image::{ImageRef, Tag},
@@ -22,6 +23,10 @@ use crate::model::{
 
 /// Where a connector's code lies in its image.
 const CODE: &str = "/airbyte/integration_code";
+
+/// zstd layers have broken pulls on old engines; level 1, since a heavy connector's layers take a third of the time
+/// and a tenth more space.
+const GZIP: &str = "compression=gzip,compression-level=1";
 
 /// Everything that one `docker buildx build` and the spec checks after it need.
 #[derive(Debug, Clone, Serialize)]
@@ -41,6 +46,8 @@ pub struct BuildPlan {
     pub contexts: Vec<(String, String)>,
     /// Files handed to the build that leave no trace in the image: id and path.
     pub secrets: Vec<(String, Utf8PathBuf)>,
+    /// Where the image is written to as an OCI layout besides, to be looked through.
+    pub layout: Utf8PathBuf,
     /// Variables passed on by name; docker keeps these out of the image.
     pub proxies: Vec<String>,
     /// None for a connector in another language.
@@ -66,6 +73,8 @@ pub struct Inputs<'a> {
     pub native: Option<Platform>,
     /// None outside a git work tree.
     pub revision: Option<&'a Revision>,
+    /// Where the image is written to as an OCI layout.
+    pub layout: Utf8PathBuf,
     /// Absolute path of the repository.
     pub root: &'a camino::Utf8Path,
     /// Directory with the Dockerfiles, absolute.
@@ -89,6 +98,11 @@ pub struct PythonPlan {
     pub uv: Utf8PathBuf,
     /// Directory of the lists that uv installs from; written before the build.
     pub requirements: Utf8PathBuf,
+    /// Directory of the files that they name; laid out before the build.
+    pub wheels: Utf8PathBuf,
+    /// Pinned backends that build the connector's own package.
+    #[serde(skip)]
+    pub backends: Vec<Pin>,
 }
 
 /// Where an image's packages come from.
@@ -139,6 +153,7 @@ impl BuildPlan {
             labels: labels(connector, &base, &inputs),
             contexts: inputs.python.iter().flat_map(contexts).collect(),
             secrets: secrets(&inputs),
+            layout: inputs.layout,
             proxies: inputs.proxies,
             python: inputs.python,
             specs: inputs
@@ -155,12 +170,8 @@ impl BuildPlan {
         let mut args = vec![
             format!("--platform={}", platform::join(&self.platforms)),
             format!("--file={}", self.dockerfile),
-            // gzip, since zstd layers have broken pulls on old engines; level 1, since a heavy connector's layers
-            // take a third of the time and a tenth more space.
-            format!(
-                "--output=type=image,name={},push=false,compression=gzip,compression-level=1",
-                self.image
-            ),
+            format!("--output=type=image,name={},push=false,{GZIP}", self.image),
+            format!("--output=type=oci,dest={},tar=false,{GZIP}", self.layout),
             "--provenance=false".to_owned(),
             "--progress=plain".to_owned(),
             // A registry on the host's loopback and the host's own package index are reachable this way.
@@ -232,6 +243,12 @@ impl BuildPlan {
 }
 
 impl PythonPlan {
+    /// The list of what is installed on `platform`.
+    pub fn list(&self, platform: Platform) -> Utf8PathBuf {
+        self.requirements
+            .join(format!("requirements-{}.txt", platform.architecture()))
+    }
+
     fn lines(&self) -> Vec<String> {
         let assumed = if self.assumed {
             ", assumed until the base image is there"
@@ -255,7 +272,11 @@ impl PythonPlan {
 }
 
 fn contexts(python: &PythonPlan) -> Vec<(String, String)> {
-    let directories = [("uv", &python.uv), ("requirements", &python.requirements)];
+    let directories = [
+        ("uv", &python.uv),
+        ("requirements", &python.requirements),
+        ("wheels", &python.wheels),
+    ];
     directories
         .map(|(name, path)| (name.to_owned(), path.to_string()))
         .into()

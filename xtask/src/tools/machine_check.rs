@@ -1,8 +1,8 @@
-//! Looks at every file of an image's own layers, or of a directory: a program for another machine has no place there.
+//! Looks at every file of an image's layers: a program for another machine has no place there.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs::File,
+    collections::BTreeMap,
+    fs::{self, File},
     io::Read,
 };
 
@@ -125,33 +125,6 @@ fn normal(path: &str) -> String {
     parts.join("/")
 }
 
-/// Every regular file below `directory`.
-pub fn tree(directory: &Utf8Path, platform: Platform) -> Result<Vec<Stray>> {
-    let mut findings = Findings::default();
-    let mut left = vec![directory.to_owned()];
-    while let Some(next) = left.pop() {
-        check_interrupted()?;
-        for entry in next
-            .read_dir_utf8()
-            .with_context(|| format!("read {next}"))?
-        {
-            let entry = entry.with_context(|| format!("read {next}"))?;
-            let kind = entry
-                .file_type()
-                .with_context(|| format!("read {}", entry.path()))?;
-            let path: Utf8PathBuf = entry.path().to_owned();
-            if kind.is_dir() {
-                left.push(path);
-            } else if kind.is_file() {
-                let file = File::open(&path).with_context(|| format!("open {path}"))?;
-                let relative = path.strip_prefix(directory).unwrap_or(&path);
-                findings.see(relative.as_str(), file, platform)?;
-            }
-        }
-    }
-    Ok(findings.strays(platform))
-}
-
 /// The parts of an OCI image index, manifest and configuration that are read here (OCI image specification 1.1).
 #[derive(Deserialize)]
 struct Index {
@@ -169,7 +142,6 @@ struct Descriptor {
 #[derive(Deserialize)]
 struct OciPlatform {
     os: String,
-    architecture: String,
 }
 
 #[derive(Deserialize)]
@@ -190,8 +162,34 @@ struct RootFs {
     diff_ids: Vec<Digest>,
 }
 
-/// Every image of an OCI layout directory, without the layers whose content (`diff_id`) is in `base`.
-pub fn layout(directory: &Utf8Path, base: &BTreeSet<Digest>) -> Result<Vec<Stray>> {
+/// Layers that were looked through before and hold nothing stray, as empty files in a directory.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub directory: Utf8PathBuf,
+}
+
+impl Seen {
+    /// The same content may be right on one platform and stray on another.
+    fn path(&self, platform: Platform, diff_id: &Digest) -> Utf8PathBuf {
+        self.directory
+            .join(format!("{}-{}", platform.architecture(), diff_id.hex()))
+    }
+
+    fn holds(&self, platform: Platform, diff_id: &Digest) -> bool {
+        self.path(platform, diff_id).exists()
+    }
+
+    fn add(&self, platform: Platform, diff_ids: &[Digest]) -> Result<()> {
+        fs::create_dir_all(&self.directory).with_context(|| format!("make {}", self.directory))?;
+        diff_ids.iter().try_for_each(|diff_id| {
+            let path = self.path(platform, diff_id);
+            fs::write(&path, "").with_context(|| format!("write {path}"))
+        })
+    }
+}
+
+/// Every image of an OCI layout directory, without the layers that were seen before; its base's own among them.
+pub fn layout(directory: &Utf8Path, seen: &Seen) -> Result<Vec<Stray>> {
     let mut strays = Vec::new();
     let mut left: Vec<Utf8PathBuf> = vec![directory.join("index.json")];
     while let Some(path) = left.pop() {
@@ -211,7 +209,7 @@ pub fn layout(directory: &Utf8Path, base: &BTreeSet<Digest>) -> Result<Vec<Stray
             {
                 left.push(path);
             } else {
-                strays.extend(image(directory, &path, base)?);
+                strays.extend(image(directory, &path, seen)?);
             }
         }
     }
@@ -219,14 +217,14 @@ pub fn layout(directory: &Utf8Path, base: &BTreeSet<Digest>) -> Result<Vec<Stray
     Ok(strays)
 }
 
-fn image(directory: &Utf8Path, manifest: &Utf8Path, base: &BTreeSet<Digest>) -> Result<Vec<Stray>> {
+fn image(directory: &Utf8Path, manifest: &Utf8Path, seen: &Seen) -> Result<Vec<Stray>> {
     let manifest: Manifest = read_json(manifest)?;
     let configuration: Configuration = read_json(&blob(directory, &manifest.config.digest))?;
     let platform = format!("{}/{}", configuration.os, configuration.architecture);
     let platform: Platform = platform.parse().map_err(anyhow::Error::msg)?;
     let mut findings = Findings::default();
     for (layer, diff_id) in manifest.layers.iter().zip(&configuration.rootfs.diff_ids) {
-        if base.contains(diff_id) {
+        if seen.holds(platform, diff_id) {
             continue;
         }
         let path = blob(directory, &layer.digest);
@@ -240,7 +238,11 @@ fn image(directory: &Utf8Path, manifest: &Utf8Path, base: &BTreeSet<Digest>) -> 
         }
         .with_context(|| format!("read layer {path}"))?;
     }
-    Ok(findings.strays(platform))
+    let strays = findings.strays(platform);
+    if strays.is_empty() {
+        seen.add(platform, &configuration.rootfs.diff_ids)?;
+    }
+    Ok(strays)
 }
 
 fn tar_archive(content: impl Read, platform: Platform, findings: &mut Findings) -> Result<()> {
@@ -271,7 +273,7 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Utf8Path) -> Result<T> {
 mod tests {
     use super::*;
     use sha2::{Digest as _, Sha256};
-    use std::{fs, io::Write};
+    use std::io::Write;
 
     fn elf(machine: u8) -> Vec<u8> {
         let mut bytes = b"\x7fELF\x02\x01".to_vec();
@@ -309,31 +311,6 @@ mod tests {
         ]
     }
 
-    #[test]
-    fn stray_files_of_a_tree_are_found_with_their_package() {
-        let directory = tempfile::tempdir().unwrap();
-        let root = Utf8Path::from_path(directory.path()).unwrap();
-        for (path, bytes) in files() {
-            let path = root.join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, bytes).unwrap();
-        }
-        let strays = tree(root, Platform::LinuxArm64).unwrap();
-        assert_eq!(strays, expected(Platform::LinuxArm64));
-        let error = expect_none(&strays, "image x").unwrap_err().to_string();
-        assert!(
-            error.contains(
-                "lib/site-packages/a/bad.so (of a-1.0) is for x86_64, not for linux/arm64"
-            ),
-            "{error}"
-        );
-        assert!(
-            error.contains("bin/loose (of no package) is for x86,"),
-            "{error}"
-        );
-        assert!(expect_none(&[], "image x").is_ok());
-    }
-
     /// Adds a blob and gives its digest.
     fn add(root: &Utf8Path, bytes: &[u8]) -> String {
         let hex = format!("{:x}", Sha256::digest(bytes));
@@ -361,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn an_images_own_layers_are_looked_at_and_its_bases_are_not() {
+    fn layers_are_looked_at_once_for_each_platform() {
         let directory = tempfile::tempdir().unwrap();
         let root = Utf8Path::from_path(directory.path()).unwrap();
         let (base, base_id) = layer(root, vec![("bin/base", elf(62))]);
@@ -381,29 +358,31 @@ mod tests {
         );
         let inner = add(root, inner.as_bytes());
         fs::write(root.join("index.json"), format!(r#"{{"manifests":[{{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"{inner}"}}]}}"#)).unwrap();
-        let known = BTreeSet::from([base_id.parse().unwrap()]);
+        let seen = Seen {
+            directory: root.join("seen"),
+        };
         assert_eq!(
-            layout(root, &known).unwrap(),
-            expected(Platform::LinuxArm64)
-        );
-        assert_eq!(
-            layout(root, &BTreeSet::new()).unwrap().len(),
+            layout(root, &seen).unwrap().len(),
             4,
             "the base's own file too"
         );
-    }
-
-    /// `XTASK_TEST_LAYOUT` names an OCI layout that a real build wrote.
-    #[test]
-    #[ignore = "needs an OCI layout"]
-    fn a_real_layout_is_looked_at() {
-        let directory = std::env::var("XTASK_TEST_LAYOUT").unwrap();
-        let start = std::time::Instant::now();
-        let strays = layout(Utf8Path::new(&directory), &BTreeSet::new()).unwrap();
-        println!(
-            "{:?} ({:.1?})",
-            expect_none(&strays, &directory),
-            start.elapsed()
+        seen.add(Platform::LinuxAmd64, &[base_id.parse().unwrap()])
+            .unwrap();
+        assert_eq!(
+            layout(root, &seen).unwrap().len(),
+            4,
+            "what is right for amd64 is not for arm64"
+        );
+        seen.add(Platform::LinuxArm64, &[base_id.parse().unwrap()])
+            .unwrap();
+        let strays = layout(root, &seen).unwrap();
+        assert_eq!(strays, expected(Platform::LinuxArm64));
+        let error = expect_none(&strays, "image x").unwrap_err().to_string();
+        let package = "lib/site-packages/a/bad.so (of a-1.0) is for x86_64, not for linux/arm64";
+        assert!(error.contains(package), "{error}");
+        assert!(
+            error.contains("bin/loose (of no package) is for x86,"),
+            "{error}"
         );
     }
 }

@@ -136,7 +136,8 @@ impl WheelBuilder<'_> {
     /// Everything that the build may see, as one archive.
     fn job(&self, sdist: &Sdist<'_>, name: &str, bytes: Vec<u8>) -> Result<Vec<u8>> {
         let pyproject = wheel_file::pyproject(name, &bytes)?;
-        let system = BuildSystem::read(pyproject.as_deref()).map_err(Problem::failure)?;
+        let system = BuildSystem::read(pyproject.as_deref())
+            .map_err(|error| Problem::failure(format!("its pyproject.toml: {error}")))?;
         let markers = sdist.target.markers().map_err(anyhow::Error::msg)?;
         let pins = build_system::choose(&system.requires, sdist.constraints, self.pins, &markers).map_err(|error| {
             Problem::failure(error).help("add it with its hashes to build-requirements-sdists.txt in the docker-images directory")

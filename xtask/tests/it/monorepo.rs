@@ -11,10 +11,9 @@ use tempfile::TempDir;
 pub const CONNECTORS: &str = "airbyte-integrations/connectors";
 
 /// Variables of this process that would reach xtask and change what a test sees.
-const FOREIGN: [&str; 8] = [
+const FOREIGN: [&str; 7] = [
     "DOCKER_HOST",
     "DOCKER_CONTEXT",
-    "SSL_CERT_FILE",
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "http_proxy",
@@ -97,6 +96,15 @@ impl Monorepo {
         command
             .current_dir(self.root())
             .env("PATH", path)
+            .env(
+                "FAKE_REAL_PATH",
+                std::env::var_os("PATH").unwrap_or_default(),
+            )
+            // What is fetched from the package index is fetched once for all tests.
+            .env(
+                "XTASK_CACHE",
+                concat!(env!("CARGO_TARGET_TMPDIR"), "/store"),
+            )
             .env("TMPDIR", self.scratch())
             .env("FAKE_LOG", self.log_path());
         Xtask { command }

@@ -104,7 +104,7 @@ fn what_can_t_work_is_found_before_anything_is_built() {
         (
             "pyproject.toml",
             maturin.as_str(),
-            "build-system needs maturin, which is not pinned",
+            "requires maturin>=1 to be built; pinned versions of that: none",
         ),
         (
             "pyproject.toml",

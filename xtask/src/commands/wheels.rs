@@ -1,0 +1,218 @@
+//! Gathers what uv installs during a build: locked files and wheels built from sdists, each by its hash.
+
+use std::{collections::BTreeMap, num::NonZeroUsize};
+
+use anyhow::{Context as _, Result};
+use camino::Utf8Path;
+
+use super::{Context, files::write, work::each};
+use crate::{
+    model::{
+        build_system::Pin, hash::Hash, image::ImageRef, locked_file::LockedFile, platform::Platform,
+    },
+    plan::{
+        build::{BuildPlan, PlannedDependencies, PythonPlan},
+        dependencies::{Closure, How, Planned, Summary},
+    },
+    tools::{
+        docker_images,
+        package_index::PackageIndex,
+        uv,
+        wheel_builder::{self, Sdist, WheelBuilder},
+        wheel_store::{Stored, WheelStore},
+    },
+};
+
+/// How many files are fetched at a time: an index serves several as fast as one.
+const DOWNLOADS: NonZeroUsize = NonZeroUsize::new(8).unwrap();
+
+/// What all builds of one run share.
+pub struct Wheels<'a> {
+    context: &'a Context<'a>,
+    native: Platform,
+    store: WheelStore,
+    index: PackageIndex,
+    /// Build backends for sdists.
+    pins: Vec<Pin>,
+}
+
+impl<'a> Wheels<'a> {
+    pub fn open(
+        context: &'a Context,
+        native: Platform,
+        docker_images: &Utf8Path,
+    ) -> Result<Wheels<'a>> {
+        Ok(Wheels {
+            context,
+            native,
+            store: WheelStore::open(&context.repo.store())?,
+            index: PackageIndex::configured()?,
+            pins: wheel_builder::pins(docker_images)?,
+        })
+    }
+
+    /// Writes the lists that uv reads, and lays out the files that they name.
+    pub fn prepare(&self, plan: &BuildPlan, python: &PythonPlan) -> Result<()> {
+        write(
+            &python.requirements.join("build.txt"),
+            docker_images::build_requirements(),
+        )?;
+        match &python.dependencies {
+            PlannedDependencies::Locked(summary) => self.lay_out(plan, python, summary),
+            PlannedDependencies::Resolved { requirements } => {
+                self.resolve(plan, python, requirements)
+            }
+        }
+    }
+
+    fn lay_out(&self, plan: &BuildPlan, python: &PythonPlan, summary: &Summary) -> Result<()> {
+        let backends: Vec<LockedFile> = python.backends.iter().map(Pin::file).collect();
+        let mut files = self.fetch(plan, summary, &backends)?;
+        let built = self.build(plan, summary)?;
+        files.extend(built.values().cloned());
+        for closure in &summary.closures {
+            let platform = closure.target.platform;
+            let hash = |planned: &Planned| {
+                built
+                    .get(&(platform, planned.name.to_string()))
+                    .map(|wheel| wheel.hash.clone())
+            };
+            write(
+                &python.list(platform),
+                &closure.requirements(|planned| hash(planned) as Option<Hash>),
+            )?;
+        }
+        self.store
+            .lay_out(&files, &python.wheels)
+            .with_context(|| format!("lay out the wheels of {}", plan.connector))
+    }
+
+    /// Fetches every wheel of every closure and the build backends, as far as the store lacks them.
+    fn fetch(
+        &self,
+        plan: &BuildPlan,
+        summary: &Summary,
+        backends: &[LockedFile],
+    ) -> Result<Vec<Stored>> {
+        let mut wanted: BTreeMap<String, LockedFile> = BTreeMap::new();
+        for planned in summary
+            .closures
+            .iter()
+            .flat_map(|closure| &closure.packages)
+        {
+            if let How::Wheel { file } = &planned.how {
+                wanted.insert(file.name.clone(), locked(planned));
+            }
+        }
+        let wanted: Vec<LockedFile> = wanted
+            .into_values()
+            .chain(backends.iter().cloned())
+            .collect();
+        let step = self
+            .context
+            .report
+            .step(format!("{} packages", plan.connector));
+        let fetched = each(&wanted, DOWNLOADS, |file| {
+            step.busy(&file.label());
+            self.store.fetch(&self.index, file)
+        });
+        let files = fetched.into_iter().collect::<Result<Vec<_>>>();
+        let files = files.with_context(|| format!("fetch packages of {}", plan.connector))?;
+        for yanked in files.iter().filter(|file| file.yanked.is_some()) {
+            self.context.report.warning(format_args!(
+                "{}: {} was yanked from the package index",
+                plan.connector,
+                yanked.name()
+            ));
+        }
+        step.done(format_args!("{} files", files.len()));
+        Ok(files)
+    }
+
+    /// The wheels of packages that are locked as sdists, by platform and package; built where nobody did before.
+    fn build(
+        &self,
+        plan: &BuildPlan,
+        summary: &Summary,
+    ) -> Result<BTreeMap<(Platform, String), Stored>> {
+        let config = &self.context.resolved.config;
+        let builder = WheelBuilder {
+            engine: &self.context.engine,
+            store: &self.store,
+            index: &self.index,
+            native: self.native,
+            pins: &self.pins,
+        };
+        let mut built = BTreeMap::new();
+        for (closure, planned) in sdists(summary) {
+            let name = planned.name.to_string();
+            let platform = closure.target.platform;
+            let step = self.context.report.step(format!(
+                "{} wheel of {name} {}",
+                plan.connector, planned.version
+            ));
+            let base: &ImageRef = &plan.base.used;
+            let sdist = Sdist {
+                file: &locked(planned),
+                target: closure.target,
+                base,
+                builder: config.builder_images.get(&name),
+                constraints: config
+                    .build_constraints
+                    .get(&name)
+                    .map_or(&[], Vec::as_slice),
+            };
+            let wheel = builder
+                .wheel(&sdist)
+                .with_context(|| format!("wheel of {name} for {}", plan.connector))?;
+            step.done(format_args!("{} for {platform}", wheel.wheel.name()));
+            built.insert((platform, name), wheel.wheel);
+        }
+        Ok(built)
+    }
+
+    /// Lists what the package index offers today, for a connector without a lock.
+    fn resolve(
+        &self,
+        plan: &BuildPlan,
+        python: &PythonPlan,
+        requirements: &[String],
+    ) -> Result<()> {
+        let context = self.context;
+        context.report.warning(format_args!(
+            "{}: no lock file, so this build can't be repeated; lock it with `uv lock` or `poetry lock`",
+            plan.connector
+        ));
+        let uv = uv::for_host(&context.resolved.config.tools.uv, &context.repo.tools())?;
+        for platform in &plan.platforms {
+            let target = python.interpreter.on(*platform);
+            write(
+                &python.list(*platform),
+                &uv::resolve(&uv, requirements, target)?,
+            )?;
+        }
+        // No wheels: uv asks the index.
+        self.store.lay_out([], &python.wheels)
+    }
+}
+
+fn sdists(summary: &Summary) -> impl Iterator<Item = (&Closure, &Planned)> {
+    let all = summary.closures.iter().flat_map(|closure| {
+        closure
+            .packages
+            .iter()
+            .map(move |planned| (closure, planned))
+    });
+    all.filter(|(_, planned)| matches!(planned.how, How::Sdist { .. }))
+}
+
+fn locked(planned: &Planned) -> LockedFile {
+    let file = planned.how.file();
+    LockedFile {
+        package: planned.name.to_string(),
+        version: planned.version.to_string(),
+        name: file.name.clone(),
+        hashes: vec![file.hash.clone()],
+        url: None,
+    }
+}
