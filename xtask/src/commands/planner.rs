@@ -12,6 +12,7 @@ use crate::{
         connector::{Connector, Language},
         image::{ImageRef, Tag},
         lock::Lock,
+        manifest,
         platform::Platform,
         problem::Problem,
         pyproject::Pyproject,
@@ -75,6 +76,10 @@ impl<'a> Planner<'a> {
         let revision = git::revision(&repo.root, &connector.directory)?;
         let python = match connector.language {
             Some(Language::Python) => Some(self.python(connector)?),
+            Some(Language::ManifestOnly) => {
+                check_manifest(&repo.root, connector)?;
+                None
+            }
             _ => None,
         };
         let inputs = Inputs {
@@ -235,6 +240,14 @@ fn files_of(directory: &Utf8Path) -> Result<BTreeSet<String>> {
         }
     }
     Ok(files)
+}
+
+fn check_manifest(root: &Utf8Path, connector: &Connector) -> Result<()> {
+    let file = connector.directory.join("manifest.yaml");
+    let Some(text) = read(&root.join(&file))? else {
+        return Err(Problem::usage(format!("{file}: missing")).into());
+    };
+    manifest::check(&text).map_err(|error| Problem::usage(format!("{file}: {error}")).into())
 }
 
 /// A file's text; None when there is no such file.

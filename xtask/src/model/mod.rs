@@ -16,6 +16,7 @@ pub mod index_page;
 pub mod lock;
 pub mod locked_file;
 pub mod machine_code;
+pub mod manifest;
 pub mod metadata;
 pub mod platform;
 pub mod problem;

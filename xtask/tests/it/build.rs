@@ -288,3 +288,17 @@ fn a_repository_without_dockerfiles_is_built_with_our_own() {
         ours
     );
 }
+
+#[test]
+fn a_manifest_that_is_none_is_said_with_its_place() {
+    let repo = one().file(
+        &format!("{CONNECTORS}/source-a/manifest.yaml"),
+        "type: [a\nb: c\n",
+    );
+    repo.xtask()
+        .run(&BUILD)
+        .code(2)
+        .says("source-a/manifest.yaml: ")
+        .says("line 2 column 2");
+    assert!(!repo.log().contains("buildx build"), "{}", repo.log());
+}

@@ -66,7 +66,9 @@ impl Monorepo {
     }
 
     pub fn manifest_only(self, name: &str) -> Monorepo {
-        self.connector(name, &["manifest.yaml"])
+        let manifest = "version: 6.1.0\ntype: DeclarativeSource\ncheck: {}\n";
+        self.connector(name, &[])
+            .file(&format!("{CONNECTORS}/{name}/manifest.yaml"), manifest)
     }
 
     /// A Python connector that locks six and is built by poetry-core.

@@ -53,8 +53,10 @@ pub fn up(layout: &Layout) -> Result<String> {
         "storage": {"filesystem": {"rootdirectory": layout.file("registry")}, "delete": {"enabled": true}},
         "http": {"addr": address_at(port)},
     });
-    // JSON is YAML.
-    layout::write(&layout.file("registry.yml"), &config.to_string())?;
+    layout::write(
+        &layout.file("registry.yml"),
+        &serde_yaml::to_string(&config)?,
+    )?;
     layout::write(&layout.file("registry.port"), &port.to_string())?;
     daemon.start(|| status(port, "/v2/") == Some(200))?;
     Ok(address_at(port))
