@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use camino::Utf8PathBuf;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::{
     connector::Language,
@@ -196,8 +196,8 @@ pub struct Info {
 
 #[derive(Debug, Args)]
 pub struct Check {
-    /// Names, globs or paths; all connectors when none is given
-    pub names: Vec<String>,
+    #[command(flatten)]
+    pub selection: Selection,
     /// Only this check; may be repeated
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     pub only: Vec<String>,
@@ -222,10 +222,10 @@ pub enum OutputFormat {
 }
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("which").args(["names", "all_changed", "since", "files_from"]).required(true)))]
 pub struct Build {
-    /// Names, globs or paths
-    #[arg(required = true)]
-    pub names: Vec<String>,
+    #[command(flatten)]
+    pub selection: Selection,
     /// `host`, `all` (those of the configuration) or a list such as linux/amd64,linux/arm64
     #[arg(long, default_value = "host")]
     pub platform: Platforms,

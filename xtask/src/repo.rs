@@ -329,22 +329,16 @@ impl Fleet {
         })
     }
 
-    /// As [`select`](Self::select), where a broken connector among those named is an error.
-    pub fn select_whole(
-        self,
-        repo: &Repo,
-        config: &Config,
-        named: &[String],
-    ) -> Result<Vec<Connector>> {
-        let selected = self.select(repo, config, named)?;
-        let reasons: Vec<&str> = selected
+    /// The connectors, when none is broken; else every reason.
+    pub fn whole(self) -> Result<Vec<Connector>> {
+        let reasons: Vec<&str> = self
             .broken
             .iter()
             .flat_map(|broken| &broken.reasons)
             .map(String::as_str)
             .collect();
         if reasons.is_empty() {
-            return Ok(selected.connectors);
+            return Ok(self.connectors);
         }
         Err(Problem::usage(format!("metadata can't be used\n{}", reasons.join("\n"))).into())
     }

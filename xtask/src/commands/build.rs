@@ -10,11 +10,12 @@ use super::{
     Context, doctor,
     files::write,
     planner::{Ask, Planner},
+    selection,
     wheels::Wheels,
     work::each,
 };
 use crate::{
-    flags::Build,
+    flags::{self, Build},
     model::{
         connector::{Connector, ConnectorName},
         image::{Digest, ImageRef},
@@ -23,6 +24,7 @@ use crate::{
     },
     plan::{
         build::{BuildPlan, SpecCheck, base_image, buildable},
+        selection::Pages,
         spec,
     },
     report::exit_of,
@@ -64,7 +66,10 @@ enum Outcome<'a> {
 }
 
 pub fn run(context: &Context, flags: &Build) -> Result<Exit> {
-    let connectors = chosen(context, &flags.names)?;
+    let connectors = chosen(context, &flags.selection)?;
+    if connectors.is_empty() {
+        context.report.note("no connector is touched, so nothing is built");
+    }
     let platforms = flags.platform.resolve(&context.resolved.config.platforms);
     let native = native(context, flags, &platforms)?;
     let ask = if flags.dry_run {
@@ -116,12 +121,9 @@ fn fetch_uv(context: &Context, native: Platform) -> Result<()> {
 }
 
 /// The connectors that were named, when every one of them can be built; else all that is in the way.
-fn chosen(context: &Context, names: &[String]) -> Result<Vec<Connector>> {
+fn chosen(context: &Context, selection: &flags::Selection) -> Result<Vec<Connector>> {
     let config = &context.resolved.config;
-    let connectors = context
-        .repo
-        .load(config)?
-        .select_whole(&context.repo, config, names)?;
+    let connectors = selection::chosen(context, selection, Pages::Ignore)?.whole()?;
     let problems: Vec<Problem> = connectors
         .iter()
         .flat_map(|c| [buildable(c).err(), base_image(c, config).err()])

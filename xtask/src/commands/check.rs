@@ -8,8 +8,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use camino::Utf8PathBuf;
 
-use super::{Context, work};
+use super::{Context, selection, work};
 use crate::{
     flags::{Check, OutputFormat},
     model::{
@@ -23,6 +24,7 @@ use crate::{
     plan::{
         checks::{self, Subject},
         exceptions::{self, Judged},
+        selection::{Pages, Selected},
     },
     report::{
         findings::{self, Checked},
@@ -38,7 +40,7 @@ pub fn run(context: &Context, flags: &Check) -> Result<Exit> {
     }
     let start = Instant::now();
     let config = &context.resolved.config;
-    let named = context.repo.named_directories(config, &flags.names)?;
+    let named = directories(context, flags)?;
     let files: Vec<ConnectorFiles> =
         work::each(&named, config.parallelism(), |(directory, selected)| {
             if *selected {
@@ -70,6 +72,23 @@ pub fn run(context: &Context, flags: &Check) -> Result<Exit> {
     print(context, flags.output_format, &checked)?;
     summarize(context, &judged, connectors.len(), start);
     Ok(exit(&judged.findings))
+}
+
+/// The directories of all connectors, each with whether it is to be checked.
+fn directories(context: &Context, flags: &Check) -> Result<Vec<(Utf8PathBuf, bool)>> {
+    let config = &context.resolved.config;
+    let Some(touched) = selection::touched(context, &flags.selection, Pages::Count)? else {
+        return context
+            .repo
+            .named_directories(config, &flags.selection.names);
+    };
+    let mut all = context.repo.named_directories(config, &[])?;
+    for (directory, selected) in &mut all {
+        let is_touched =
+            |connector: &Selected| directory.file_name() == Some(connector.name.as_str());
+        *selected = touched.selection.connectors.iter().any(is_touched);
+    }
+    Ok(all)
 }
 
 /// `connector schema`: the JSON Schema of metadata.yaml, for editors.

@@ -16,7 +16,9 @@ use crate::{
     tools::{
         buildx,
         docker::{Engine, EngineInfo},
-        git, grype, registry, uv,
+        git, grype, registry,
+        sandbox::binfmt,
+        uv,
     },
 };
 
@@ -100,6 +102,13 @@ pub fn run(context: &Context, flags: &Json) -> Result<Exit> {
         engine.as_ref().map(|engine| engine.root.as_str()),
         &context.repo.root,
     ));
+    checks.extend(
+        config
+            .platforms
+            .iter()
+            .filter(|platform| **platform != Platform::host())
+            .map(binfmt_of),
+    );
     checks.push(registry_answers(config));
     checks.extend(programs(config)?);
     checks.push(network());
@@ -224,6 +233,21 @@ fn emulation(info: &EngineInfo, runnable: &[Platform], wanted: &[Platform]) -> C
             described.join(", ")
         ),
         "register QEMU for it: apt-get install qemu-user-static binfmt-support, or docker run --privileged --rm tonistiigi/binfmt --install all",
+    )
+}
+
+/// Only this kernel is looked at; an engine elsewhere has its own, which the line `platforms` tells.
+fn binfmt_of(platform: &Platform) -> Check {
+    if binfmt::runs(*platform) {
+        return Check::ok(
+            "binfmt",
+            format!("this kernel runs programs for {platform} through QEMU"),
+        );
+    }
+    Check::warning(
+        "binfmt",
+        format!("this kernel has no QEMU registered for {platform}"),
+        "add --sandbox, or apt-get install qemu-user-static binfmt-support; an engine with an emulator of its own needs neither",
     )
 }
 

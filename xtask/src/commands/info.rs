@@ -66,7 +66,8 @@ pub fn run(context: &Context, flags: &Info) -> Result<Exit> {
     let mut connectors = context
         .repo
         .load(config)?
-        .select_whole(&context.repo, config, named)?;
+        .select(&context.repo, config, named)?
+        .whole()?;
     let (Some(connector), true) = (connectors.pop(), connectors.is_empty()) else {
         return Err(Problem::usage(format!("`{}` names several connectors", flags.name)).into());
     };

@@ -53,10 +53,6 @@ impl Touched {
 }
 
 /// The connectors that the flags mean, with their metadata: those named (all where none is), or those touched.
-#[expect(
-    dead_code,
-    reason = "for build, check, test and publish; list shows more than the fleet"
-)]
 pub fn chosen(context: &Context, flags: &flags::Selection, pages: Pages) -> Result<Fleet> {
     match touched(context, flags, pages)? {
         Some(touched) => touched.load(context),

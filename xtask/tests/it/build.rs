@@ -293,7 +293,7 @@ fn a_repository_without_dockerfiles_is_built_with_our_own() {
 fn a_manifest_that_is_none_is_said_with_its_place() {
     let repo = one().file(
         &format!("{CONNECTORS}/source-a/manifest.yaml"),
-        "type: [a\nb: c\n",
+        "a: [b\nc: d\n",
     );
     repo.xtask()
         .run(&BUILD)
