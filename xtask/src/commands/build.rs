@@ -68,7 +68,9 @@ enum Outcome<'a> {
 pub fn run(context: &Context, flags: &Build) -> Result<Exit> {
     let connectors = chosen(context, &flags.selection)?;
     if connectors.is_empty() {
-        context.report.note("no connector is touched, so nothing is built");
+        context
+            .report
+            .note("no connector is touched, so nothing is built");
     }
     let platforms = flags.platform.resolve(&context.resolved.config.platforms);
     let native = native(context, flags, &platforms)?;
