@@ -16,7 +16,7 @@ use crate::{
     tools::{
         buildx,
         docker::{Engine, EngineInfo},
-        git, grype, registry,
+        git, grype, poe, registry,
         sandbox::binfmt,
         uv,
     },
@@ -110,7 +110,7 @@ pub fn run(context: &Context, flags: &Json) -> Result<Exit> {
             .map(binfmt_of),
     );
     checks.push(registry_answers(config));
-    checks.extend(programs(config)?);
+    checks.extend(programs(config, &context.repo.tools())?);
     checks.push(network());
     let worst = checks
         .iter()
@@ -292,7 +292,7 @@ fn registry_answers(config: &Config) -> Check {
     }
 }
 
-fn programs(config: &Config) -> Result<Vec<Check>> {
+fn programs(config: &Config, tools: &Utf8Path) -> Result<Vec<Check>> {
     let uv = match uv::on_path()? {
         Some(uv) if uv >= config.tools.uv => Check::ok("uv", format!("{uv} on PATH")),
         Some(uv) => Check::ok(
@@ -324,7 +324,16 @@ fn programs(config: &Config) -> Result<Vec<Check>> {
             format!("install grype {}", config.tools.grype),
         ),
     };
-    let poe = Check::ok("poe", format!("{} runs through uv", config.tools.poe));
+    let poe = match uv::for_host(&config.tools.uv, tools)
+        .and_then(|uv| poe::version(&uv, &config.tools.poe))
+    {
+        Ok(version) => Check::ok("poe", format!("{version} runs through uv")),
+        Err(error) => Check::warning(
+            "poe",
+            format!("{error:#}"),
+            "uv takes poethepoet from the package index: see `pip config list`",
+        ),
+    };
     Ok(vec![git, uv, poe, grype])
 }
 

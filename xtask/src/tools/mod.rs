@@ -11,6 +11,7 @@ pub mod index_addresses;
 pub mod interpreter;
 pub mod machine_check;
 pub mod package_index;
+pub mod poe;
 pub mod process;
 pub mod pull_request;
 pub mod registry;

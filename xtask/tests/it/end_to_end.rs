@@ -386,6 +386,33 @@ fn doctor_finds_the_sandbox_ready() {
 }
 
 #[test]
+fn doctor_without_an_engine_says_what_to_do() {
+    let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .current_dir(root())
+        .args(["doctor", "--json"])
+        .env("DOCKER_HOST", "unix:///nowhere/docker.sock")
+        .output();
+    let checks = Finished::from(output.unwrap()).code(3).json();
+    let check = |name: &str| {
+        checks
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|check| check["name"] == name)
+            .unwrap()
+            .clone()
+    };
+    assert_eq!(check("engine")["status"], "problem");
+    assert!(
+        check("engine")["fix"]
+            .as_str()
+            .unwrap()
+            .contains("--sandbox")
+    );
+    assert_eq!(check("poe")["status"], "ok", "{checks:#}");
+}
+
+#[test]
 fn the_sandbox_comes_up_twice_goes_down_and_comes_up_again() {
     let _turn = turn();
     let up = |value: &Value| value["up"].as_bool().unwrap();
