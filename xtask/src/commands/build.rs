@@ -1,14 +1,11 @@
 //! `connector build`: one buildx call for all platforms, then `spec` on each of them.
 
-use std::{fs, io::ErrorKind};
-
 use anyhow::{Context as _, Result};
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use serde::Serialize;
 
 use super::{
     Context, doctor,
-    files::write,
     planner::{Ask, Planner},
     selection,
     wheels::Wheels,
@@ -30,6 +27,7 @@ use crate::{
     report::exit_of,
     tools::{
         buildx,
+        files::{remove_directory, write},
         machine_check::{self, Seen},
         process::check_interrupted,
         uv,
@@ -169,7 +167,8 @@ fn execute(context: &Context, plan: &BuildPlan, wheels: Option<&Wheels>) -> Resu
     if let (Some(python), Some(wheels)) = (&plan.python, wheels) {
         wheels.prepare(plan, python)?;
     }
-    clear(&plan.layout)?;
+    // buildx adds to a layout that is there.
+    remove_directory(&plan.layout)?;
     let step = context.report.step(format!("{} build", plan.connector));
     let digest = match buildx::build(&context.engine, &plan.buildx_arguments(), |line| {
         step.busy(line)
@@ -184,7 +183,7 @@ fn execute(context: &Context, plan: &BuildPlan, wheels: Option<&Wheels>) -> Resu
         directory: context.repo.target().join("seen-layers"),
     };
     let strays = machine_check::layout(&plan.layout, &seen)?;
-    clear(&plan.layout)?;
+    remove_directory(&plan.layout)?;
     machine_check::expect_none(&strays, &format!("image {}", plan.image))?;
     step.done(format_args!("{} {digest}", plan.image));
     let specs = plan
@@ -198,16 +197,6 @@ fn execute(context: &Context, plan: &BuildPlan, wheels: Option<&Wheels>) -> Resu
         digest,
         specs,
     })
-}
-
-/// Removes an OCI layout: buildx adds to one that is there.
-fn clear(layout: &Utf8Path) -> Result<()> {
-    match fs::remove_dir_all(layout) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("remove {layout}"))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Runs `spec` on one platform, judges it and keeps it.

@@ -6,7 +6,6 @@ mod check;
 mod ci;
 mod config;
 mod doctor;
-mod files;
 mod info;
 mod list;
 mod planner;

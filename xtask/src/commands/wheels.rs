@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, num::NonZeroUsize};
 use anyhow::{Context as _, Result};
 use camino::Utf8Path;
 
-use super::{Context, files::write, work::each};
+use super::{Context, work::each};
 use crate::{
     model::{
         build_system::Pin, hash::Hash, image::ImageRef, locked_file::LockedFile, platform::Platform,
@@ -16,6 +16,7 @@ use crate::{
     },
     tools::{
         docker_images,
+        files::write,
         package_index::PackageIndex,
         uv,
         wheel_builder::{self, Sdist, WheelBuilder},

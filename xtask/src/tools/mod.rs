@@ -3,6 +3,7 @@
 pub mod buildx;
 pub mod docker;
 pub mod docker_images;
+pub mod files;
 pub mod git;
 pub mod grype;
 pub mod host;

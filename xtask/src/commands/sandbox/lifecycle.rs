@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, fs};
 
 use anyhow::{Context, Result};
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use rustix::{
     fs::{FlockOperation, flock},
     process::geteuid,
@@ -26,12 +26,11 @@ use crate::{
     tools::{
         docker::Engine,
         docker_images,
+        files::{self, remove_directory, remove_file},
         registry::ping,
         sandbox::{
-            base_images, binfmt, engine,
-            layout::{self, Layout},
-            mounts::unmount_below,
-            network, packages, registry,
+            base_images, binfmt, engine, layout::Layout, mounts::unmount_below, network, packages,
+            registry,
         },
     },
 };
@@ -159,7 +158,7 @@ impl<'a> Sandbox<'a> {
         }
         let _lock = lock(&self.layout, report)?;
         let mut stopped = self.stop()?;
-        remove(&self.layout.root)?;
+        remove_directory(&self.layout.root)?;
         stopped.push(self.layout.root.to_string());
         Ok(stopped)
     }
@@ -177,7 +176,7 @@ impl<'a> Sandbox<'a> {
                 .map(|name| format!("bridge {name}")),
         );
         packages::clear_leftover_policy()?;
-        remove(&self.layout.run)?;
+        remove_directory(&self.layout.run)?;
         Ok(stopped)
     }
 
@@ -248,7 +247,7 @@ impl<'a> Sandbox<'a> {
         let step = report.step("base images");
         step.busy("asking docker.io");
         if ping("docker.io").is_ok() {
-            layout::write(&self.docker_io(), "")?;
+            files::write(&self.docker_io(), "")?;
             step.done("docker.io answers, nothing stands in for its images");
             return Ok(BTreeMap::new());
         }
@@ -326,22 +325,4 @@ fn lock(layout: &Layout, report: &Report) -> Result<fs::File> {
         flock(&file, FlockOperation::LockExclusive).with_context(|| format!("lock {path}"))?;
     }
     Ok(file)
-}
-
-fn remove(directory: &Utf8Path) -> Result<()> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("remove {directory}"))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn remove_file(path: &Utf8Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("remove {path}"))
-        }
-        _ => Ok(()),
-    }
 }

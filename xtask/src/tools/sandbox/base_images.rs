@@ -17,7 +17,7 @@ use crate::{
         image::{Digest, ImageRef},
         platform::{self, Platform},
     },
-    tools::{buildx, docker::Engine, docker_images::BASE_FILES, host, process::Program, uv},
+    tools::{buildx, docker::Engine, docker_images::BASE_FILES, files, host, process::Program, uv},
 };
 
 /// The Debian release whose Python is Airbyte's (3.11).
@@ -129,7 +129,7 @@ impl Made {
 
     /// Writes down what was made, and what stands in for what.
     pub fn finish(self, inputs: &Inputs, roots: &Utf8Path) -> Result<BTreeMap<String, ImageRef>> {
-        layout::write(&inputs.layout.file(RECORD), &serde_json::to_string(&self)?)?;
+        files::write(&inputs.layout.file(RECORD), &serde_json::to_string(&self)?)?;
         // The images hold what the roots held.
         fs::remove_dir_all(roots).with_context(|| format!("remove {roots}"))?;
         references(&self, inputs.registry)
@@ -171,7 +171,7 @@ pub fn make_roots(inputs: &Inputs) -> Result<Utf8PathBuf> {
     let directory = inputs.layout.file("roots");
     fs::create_dir_all(&directory).with_context(|| format!("make {directory}"))?;
     let sources = directory.join("debian.sources");
-    layout::write(&sources, &packages::sources_for_roots(RELEASE)?)?;
+    files::write(&sources, &packages::sources_for_roots(RELEASE)?)?;
     let make_root = |platform: Platform| make_root(inputs.layout, &directory, &sources, platform);
     thread::scope(|scope| {
         let workers = Platform::ALL.map(|platform| scope.spawn(move || make_root(platform)));

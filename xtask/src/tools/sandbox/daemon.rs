@@ -13,10 +13,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use xshell::{Shell, cmd};
 
-use super::layout::{self, Layout};
+use super::layout::Layout;
 use crate::{
     model::problem::Problem,
-    tools::process::{self, Program},
+    tools::{
+        files,
+        process::{self, Program},
+    },
 };
 
 /// How long a daemon may take until it answers; a loaded machine needs several times the usual second.
@@ -104,12 +107,8 @@ impl Daemon {
         if let Some(process) = &running {
             process.end(self.name)?;
         }
-        match fs::remove_file(&self.record) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("remove {}", self.record))
-            }
-            _ => Ok(running.is_some()),
-        }
+        files::remove_file(&self.record)?;
+        Ok(running.is_some())
     }
 
     /// For a moment after its start it is `setsid`, about to become itself.
@@ -119,7 +118,7 @@ impl Daemon {
     }
 
     fn write_down(&self, process: &Process) -> Result<()> {
-        layout::write(&self.record, &serde_json::to_string(process)?)
+        files::write(&self.record, &serde_json::to_string(process)?)
     }
 
     fn failed(&self, how: &str, log_from: u64) -> anyhow::Error {

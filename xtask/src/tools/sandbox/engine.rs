@@ -7,8 +7,9 @@ use serde_json::json;
 
 use super::{
     daemon::{self, Daemon},
-    layout::{self, Layout},
+    layout::Layout,
 };
+use crate::tools::files;
 
 /// containerd first: left to itself, dockerd would use the one of a system engine when there is one.
 pub fn daemons(layout: &Layout) -> [Daemon; 2] {
@@ -45,14 +46,14 @@ pub fn up(layout: &Layout, bridge: &str) -> Result<()> {
         containerd.stop()?;
         fs::create_dir_all(layout.run.join("containerd"))
             .context("make containerd's runtime directory")?;
-        layout::write(&layout.file("containerd.toml"), &containerd_toml(layout)?)?;
+        files::write(&layout.file("containerd.toml"), &containerd_toml(layout)?)?;
         containerd.start(|| layout.containerd_socket().exists())?;
     }
     if dockerd.running().is_none() || !answers(layout) {
         dockerd.stop()?;
         // A pid file that a killed dockerd left keeps the next one from starting when the id is in use again.
         let _ = fs::remove_file(layout.run.join("dockerd.pid"));
-        layout::write(&layout.file("dockerd.json"), &dockerd_json(layout, bridge)?)?;
+        files::write(&layout.file("dockerd.json"), &dockerd_json(layout, bridge)?)?;
         dockerd.start(|| answers(layout))?;
     }
     Ok(())

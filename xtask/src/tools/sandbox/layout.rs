@@ -1,6 +1,6 @@
 //! Where a sandbox keeps its things: all of it under target/sandbox of its repository.
 
-use std::{fs, io::Write};
+use std::fs;
 
 use anyhow::{Context, Result};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -74,16 +74,6 @@ impl Layout {
     }
 }
 
-/// Writes a file all or nothing, so that a run that was killed leaves no half of one.
-pub fn write(path: &Utf8Path, text: &str) -> Result<()> {
-    let parent = path.parent().context("a file has a directory")?;
-    let written = tempfile::NamedTempFile::new_in(parent).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.persist(path).map_err(|error| error.error)
-    });
-    written.map(drop).with_context(|| format!("write {path}"))
-}
-
 /// FNV-1a over the texts, each ended by a NUL: the same on every machine and with every compiler.
 pub fn hash(texts: &[&str]) -> u64 {
     let bytes = texts.iter().flat_map(|text| text.bytes().chain([0]));
@@ -119,15 +109,5 @@ mod tests {
             Layout::at("/b/target/sandbox".into()).identity
         );
         assert_ne!(hash(&["ab", "c"]), hash(&["a", "bc"]));
-    }
-
-    #[test]
-    fn a_file_is_replaced_as_a_whole() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = Utf8Path::from_path(directory.path()).unwrap().join("file");
-        write(&path, "one").unwrap();
-        write(&path, "two").unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 }

@@ -13,13 +13,14 @@ use xshell::{Shell, cmd};
 use super::{
     apt_sources::{self, Release, Source},
     binfmt,
-    layout::{self, Layout},
+    layout::Layout,
 };
 use crate::{
     model::{platform::Platform, problem::Problem},
     tools::{
         buildx,
         docker::Engine,
+        files,
         process::{self, Program},
     },
 };
@@ -232,12 +233,12 @@ fn options(
     if let Some(newer) = newer {
         all.extend(apt_sources::of_release(own, &release.codename, newer));
     }
-    layout::write(
+    files::write(
         &sources.join("distribution.sources"),
         &apt_sources::stanzas(&all),
     )?;
     let preferences = apt.join("preferences");
-    layout::write(&preferences, &newer.map_or(String::new(), pin))?;
+    files::write(&preferences, &newer.map_or(String::new(), pin))?;
     Ok([
         ("Dir::Etc::SourceList", "/dev/null".to_owned()),
         ("Dir::Etc::SourceParts", sources.to_string()),
@@ -284,7 +285,7 @@ impl Policy {
             Err(error) => return Err(error).context(format!("read {POLICY}")),
         };
         if ours {
-            layout::write(Utf8Path::new(POLICY), POLICY_TEXT)?;
+            files::write(Utf8Path::new(POLICY), POLICY_TEXT)?;
             fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755))
                 .context(format!("make {POLICY} executable"))?;
         }

@@ -10,9 +10,9 @@ use serde_json::json;
 
 use super::{
     daemon::{self, Daemon},
-    layout::{self, Layout},
+    layout::Layout,
 };
-use crate::model::problem::Problem;
+use crate::{model::problem::Problem, tools::files};
 
 /// Ports below those that the kernel gives out to outgoing connections (from 32768).
 const FIRST_PORT: u16 = 20_000;
@@ -53,11 +53,11 @@ pub fn up(layout: &Layout) -> Result<String> {
         "storage": {"filesystem": {"rootdirectory": layout.file("registry")}, "delete": {"enabled": true}},
         "http": {"addr": address_at(port)},
     });
-    layout::write(
+    files::write(
         &layout.file("registry.yml"),
         &serde_yaml::to_string(&config)?,
     )?;
-    layout::write(&layout.file("registry.port"), &port.to_string())?;
+    files::write(&layout.file("registry.port"), &port.to_string())?;
     daemon.start(|| status(port, "/v2/") == Some(200))?;
     Ok(address_at(port))
 }
