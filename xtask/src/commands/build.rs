@@ -28,6 +28,7 @@ use crate::{
     tools::{
         buildx,
         files::{remove_directory, write},
+        layout::Layout,
         machine_check::{self, Seen},
         process::check_interrupted,
         uv,
@@ -182,7 +183,14 @@ fn execute(context: &Context, plan: &BuildPlan, wheels: Option<&Wheels>) -> Resu
     let seen = Seen {
         directory: context.repo.target().join("seen-layers"),
     };
-    let strays = machine_check::layout(&plan.layout, &seen)?;
+    let layout = Layout::open(&plan.layout)?;
+    anyhow::ensure!(
+        *layout.digest() == digest,
+        "docker made {digest} but wrote {} to {}",
+        layout.digest(),
+        plan.layout
+    );
+    let strays = machine_check::layout(&layout, &seen)?;
     remove_directory(&plan.layout)?;
     machine_check::expect_none(&strays, &format!("image {}", plan.image))?;
     step.done(format_args!("{} {digest}", plan.image));

@@ -12,7 +12,6 @@ mod planner;
 mod sandbox;
 mod selection;
 mod wheels;
-mod work;
 
 use anyhow::{Context as _, Result};
 use toml::Value;
@@ -26,7 +25,7 @@ use crate::{
     },
     repo::Repo,
     report::Report,
-    tools::docker::Engine,
+    tools::{docker::Engine, work},
 };
 
 /// What every command works with.

@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// A content digest: `sha256:` and 64 lower-case hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -10,6 +11,16 @@ use serde::{Deserialize, Serialize};
 pub struct Digest(String);
 
 impl Digest {
+    /// The digest of these bytes.
+    pub fn of(bytes: &[u8]) -> Digest {
+        Digest::finish(Sha256::new_with_prefix(bytes))
+    }
+
+    /// The digest of what was hashed.
+    pub fn finish(hasher: Sha256) -> Digest {
+        Digest(format!("sha256:{:x}", hasher.finalize()))
+    }
+
     /// The digits alone, as a file name.
     pub fn hex(&self) -> &str {
         &self.0["sha256:".len()..]

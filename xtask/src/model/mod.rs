@@ -17,6 +17,7 @@ pub mod lock;
 pub mod locked_file;
 pub mod machine_code;
 pub mod manifest;
+pub mod manifest_document;
 pub mod metadata;
 pub mod platform;
 pub mod problem;

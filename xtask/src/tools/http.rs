@@ -9,6 +9,9 @@ use ureq::{
     typestate::AgentScope,
 };
 
+/// Connections that are kept open to one host: as many as talk to it at a time.
+pub const CONNECTIONS: usize = 16;
+
 /// A client for questions that are answered within `limit`.
 pub fn asking(limit: Duration) -> Agent {
     configured().timeout_global(Some(limit)).build().into()
@@ -32,6 +35,8 @@ fn configured() -> ConfigBuilder<AgentScope> {
         .build();
     Agent::config_builder()
         .tls_config(tls)
+        .max_idle_connections(4 * CONNECTIONS)
+        .max_idle_connections_per_host(CONNECTIONS)
         .http_status_as_error(false)
         .user_agent(concat!("xtask/", env!("CARGO_PKG_VERSION")))
 }

@@ -7,11 +7,13 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use flate2::read::MultiGzDecoder;
-use serde::Deserialize;
 
-use super::process::check_interrupted;
+use super::{
+    layout::{self, Layout, LayoutImage},
+    process::check_interrupted,
+};
 use crate::model::{
     image::Digest,
     machine_code::{HEADER, MachineCode},
@@ -125,43 +127,6 @@ fn normal(path: &str) -> String {
     parts.join("/")
 }
 
-/// The parts of an OCI image index, manifest and configuration that are read here (OCI image specification 1.1).
-#[derive(Deserialize)]
-struct Index {
-    manifests: Vec<Descriptor>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Descriptor {
-    media_type: String,
-    digest: Digest,
-    platform: Option<OciPlatform>,
-}
-
-#[derive(Deserialize)]
-struct OciPlatform {
-    os: String,
-}
-
-#[derive(Deserialize)]
-struct Manifest {
-    config: Descriptor,
-    layers: Vec<Descriptor>,
-}
-
-#[derive(Deserialize)]
-struct Configuration {
-    os: String,
-    architecture: String,
-    rootfs: RootFs,
-}
-
-#[derive(Deserialize)]
-struct RootFs {
-    diff_ids: Vec<Digest>,
-}
-
 /// Layers that were looked through before and hold nothing stray, as empty files in a directory.
 #[derive(Debug, Clone)]
 pub struct Seen {
@@ -188,59 +153,43 @@ impl Seen {
     }
 }
 
-/// Every image of an OCI layout directory, without the layers that were seen before; its base's own among them.
-pub fn layout(directory: &Utf8Path, seen: &Seen) -> Result<Vec<Stray>> {
+/// Every image of a layout, without the layers that were seen before; its base's own among them.
+pub fn layout(layout: &Layout, seen: &Seen) -> Result<Vec<Stray>> {
     let mut strays = Vec::new();
-    let mut left: Vec<Utf8PathBuf> = vec![directory.join("index.json")];
-    while let Some(path) = left.pop() {
-        let index: Index = read_json(&path)?;
-        for descriptor in index.manifests {
-            // Attestations stand beside images under this platform.
-            if descriptor
-                .platform
-                .as_ref()
-                .is_some_and(|platform| platform.os == "unknown")
-            {
-                continue;
-            }
-            let path = blob(directory, &descriptor.digest);
-            if descriptor.media_type.contains("index")
-                || descriptor.media_type.contains("manifest.list")
-            {
-                left.push(path);
-            } else {
-                strays.extend(image(directory, &path, seen)?);
-            }
-        }
+    for (platform, image) in &layout.images {
+        strays.extend(check(layout, *platform, image, seen)?);
     }
     strays.sort();
     Ok(strays)
 }
 
-fn image(directory: &Utf8Path, manifest: &Utf8Path, seen: &Seen) -> Result<Vec<Stray>> {
-    let manifest: Manifest = read_json(manifest)?;
-    let configuration: Configuration = read_json(&blob(directory, &manifest.config.digest))?;
-    let platform = format!("{}/{}", configuration.os, configuration.architecture);
-    let platform: Platform = platform.parse().map_err(anyhow::Error::msg)?;
+fn check(
+    layout: &Layout,
+    platform: Platform,
+    image: &LayoutImage,
+    seen: &Seen,
+) -> Result<Vec<Stray>> {
     let mut findings = Findings::default();
-    for (layer, diff_id) in manifest.layers.iter().zip(&configuration.rootfs.diff_ids) {
+    let diff_ids = image.diff_ids()?;
+    for (layer, diff_id) in image.manifest.layers().iter().zip(&diff_ids) {
         if seen.holds(platform, diff_id) {
             continue;
         }
-        let path = blob(directory, &layer.digest);
+        let path = layout.blob(&layout::digest(layer)?);
         let file = File::open(&path).with_context(|| format!("open layer {path}"))?;
-        if layer.media_type.ends_with("gzip") {
+        let media_type = layer.media_type().to_string();
+        if media_type.ends_with("gzip") {
             tar_archive(MultiGzDecoder::new(file), platform, &mut findings)
-        } else if layer.media_type.ends_with("tar") {
+        } else if media_type.ends_with("tar") {
             tar_archive(file, platform, &mut findings)
         } else {
-            anyhow::bail!("layer {path}: {} can't be read", layer.media_type)
+            anyhow::bail!("layer {path}: {media_type} can't be read")
         }
         .with_context(|| format!("read layer {path}"))?;
     }
     let strays = findings.strays(platform);
     if strays.is_empty() {
-        seen.add(platform, &configuration.rootfs.diff_ids)?;
+        seen.add(platform, &diff_ids)?;
     }
     Ok(strays)
 }
@@ -258,20 +207,10 @@ fn tar_archive(content: impl Read, platform: Platform, findings: &mut Findings) 
     Ok(())
 }
 
-fn blob(directory: &Utf8Path, digest: &Digest) -> Utf8PathBuf {
-    directory
-        .join("blobs")
-        .join(digest.to_string().replace(':', "/"))
-}
-
-fn read_json<T: serde::de::DeserializeOwned>(path: &Utf8Path) -> Result<T> {
-    let bytes = std::fs::read(path).with_context(|| format!("read {path}"))?;
-    serde_json::from_slice(&bytes).with_context(|| format!("read {path}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use camino::Utf8Path;
     use sha2::{Digest as _, Sha256};
     use std::io::Write;
 
@@ -349,33 +288,36 @@ mod tests {
         );
         let config = add(root, config.as_bytes());
         let manifest = format!(
-            r#"{{"config":{{"mediaType":"c","digest":"{config}"}},"layers":[{{"mediaType":"{gzip}","digest":"{base}"}},{{"mediaType":"{gzip}","digest":"{own}"}}]}}"#
+            r#"{{"schemaVersion":2,"config":{{"mediaType":"c","digest":"{config}","size":1}},
+            "layers":[{{"mediaType":"{gzip}","digest":"{base}","size":1}},{{"mediaType":"{gzip}","digest":"{own}","size":1}}]}}"#
         );
         let manifest = add(root, manifest.as_bytes());
         let inner = format!(
-            r#"{{"manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{manifest}","platform":{{"os":"linux","architecture":"arm64"}}}},
-            {{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{manifest}","platform":{{"os":"unknown","architecture":"unknown"}}}}]}}"#
+            r#"{{"schemaVersion":2,"manifests":[
+            {{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{manifest}","size":1,"platform":{{"os":"linux","architecture":"arm64"}}}},
+            {{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{manifest}","size":1,"platform":{{"os":"unknown","architecture":"unknown"}}}}]}}"#
         );
         let inner = add(root, inner.as_bytes());
-        fs::write(root.join("index.json"), format!(r#"{{"manifests":[{{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"{inner}"}}]}}"#)).unwrap();
+        fs::write(root.join("index.json"), format!(r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"{inner}","size":1}}]}}"#)).unwrap();
+        let opened = Layout::open(root).unwrap();
         let seen = Seen {
             directory: root.join("seen"),
         };
         assert_eq!(
-            layout(root, &seen).unwrap().len(),
+            layout(&opened, &seen).unwrap().len(),
             4,
             "the base's own file too"
         );
         seen.add(Platform::LinuxAmd64, &[base_id.parse().unwrap()])
             .unwrap();
         assert_eq!(
-            layout(root, &seen).unwrap().len(),
+            layout(&opened, &seen).unwrap().len(),
             4,
             "what is right for amd64 is not for arm64"
         );
         seen.add(Platform::LinuxArm64, &[base_id.parse().unwrap()])
             .unwrap();
-        let strays = layout(root, &seen).unwrap();
+        let strays = layout(&opened, &seen).unwrap();
         assert_eq!(strays, expected(Platform::LinuxArm64));
         let error = expect_none(&strays, "image x").unwrap_err().to_string();
         let package = "lib/site-packages/a/bad.so (of a-1.0) is for x86_64, not for linux/arm64";

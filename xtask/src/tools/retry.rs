@@ -73,6 +73,8 @@ pub trait Waiting {
     fn wait(&self, time: Duration) -> Result<()>;
     /// At least 0 and below 1.
     fn random(&self) -> f64;
+    /// Told of each failure that is tried again, before the wait.
+    fn again(&self, _error: &Error, _wait: Duration) {}
 }
 
 /// The real clock.
@@ -141,6 +143,7 @@ pub fn retry<T>(
                 policy.total.as_secs()
             )));
         }
+        waiting.again(&error, wait);
         waiting.wait(wait)?;
     }
     unreachable!("the loop ends by returning")
@@ -230,13 +233,18 @@ pub fn network_fault(error: ureq::Error) -> Failed {
 pub fn expect_success(
     response: ureq::http::Response<ureq::Body>,
 ) -> Result<ureq::http::Response<ureq::Body>, Failed> {
-    let status = response.status();
-    if status.is_success() {
+    if response.status().is_success() {
         return Ok(response);
     }
-    let error = StatusError(status.as_u16());
-    if !is_transient(status.as_u16()) {
-        return Err(Failed::for_good(error));
+    Err(unexpected_status(&response))
+}
+
+/// The failure that an answer with this status is: for now, with the wait it asks for, or for good.
+pub fn unexpected_status(response: &ureq::http::Response<ureq::Body>) -> Failed {
+    let status = response.status().as_u16();
+    let error = StatusError(status);
+    if !is_transient(status) {
+        return Failed::for_good(error);
     }
     let header = |name| {
         response
@@ -249,10 +257,10 @@ pub fn expect_success(
         header("x-retry-after"),
         SystemTime::now(),
     );
-    Err(Failed {
+    Failed {
         error: error.into(),
         next: Next::Again(wait),
-    })
+    }
 }
 
 /// An answer that is no success.

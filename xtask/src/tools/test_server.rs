@@ -41,6 +41,15 @@ impl Answer {
         }
     }
 
+    pub fn set_status(&mut self, status: u16) {
+        self.status = status;
+    }
+
+    /// The connection stays open and nothing comes.
+    pub fn silence() -> Answer {
+        Answer::hang_up().stalled()
+    }
+
     pub fn hang_up() -> Answer {
         Answer {
             hangs_up: true,
@@ -86,6 +95,7 @@ impl Server {
                 let request = read_request(&mut stream);
                 seen.lock().unwrap().push(request);
                 if answer.hangs_up {
+                    open.extend(answer.stalls.then_some(stream));
                     continue;
                 }
                 let body = String::from_utf8_lossy(&answer.body)
@@ -98,7 +108,10 @@ impl Server {
                 let head = format!(
                     "HTTP/1.1 {} X\r\n{}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
                     answer.status,
-                    answer.headers.join("\r\n"),
+                    answer
+                        .headers
+                        .join("\r\n")
+                        .replace("PORT", &address.port().to_string()),
                     body.len()
                 );
                 // A client that hung up is the client's business.

@@ -1,0 +1,167 @@
+//! OCI image layouts (OCI image specification 1.1, "Image Layout"): a directory of blobs and what ties them together.
+
+use std::{collections::BTreeMap, fs};
+
+use anyhow::{Context, Result};
+use camino::{Utf8Path, Utf8PathBuf};
+use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest};
+
+use super::files;
+use crate::model::{
+    image::Digest,
+    manifest_document::{self, Content, Document},
+    platform::Platform,
+};
+
+/// One build's result on disk.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    pub directory: Utf8PathBuf,
+    /// What the build made: an index, or a single platform's manifest.
+    pub top: Document,
+    /// One image a platform, in the platforms' order.
+    pub images: BTreeMap<Platform, LayoutImage>,
+}
+
+/// One platform's half.
+#[derive(Debug, Clone)]
+pub struct LayoutImage {
+    /// The manifest as stored.
+    pub document: Document,
+    pub manifest: ImageManifest,
+    pub configuration: ImageConfiguration,
+}
+
+impl Layout {
+    /// Reads the layout in `directory`: it holds one build, of one or more platforms.
+    pub fn open(directory: &Utf8Path) -> Result<Layout> {
+        let read = || -> Result<Layout> {
+            let index = fs::read(directory.join("index.json")).context("read index.json")?;
+            let index: ImageIndex = serde_json::from_slice(&index).context("read index.json")?;
+            let [top] = index.manifests().as_slice() else {
+                anyhow::bail!(
+                    "index.json names {} images, not one",
+                    index.manifests().len()
+                );
+            };
+            let mut layout = Layout {
+                directory: directory.to_owned(),
+                top: document(directory, top)?,
+                images: BTreeMap::new(),
+            };
+            match layout.top.content().map_err(anyhow::Error::msg)? {
+                Content::Manifest(manifest) => {
+                    let document = layout.top.clone();
+                    layout.add(document, *manifest)?;
+                }
+                Content::Index(index) => {
+                    for (_, descriptor) in manifest_document::images(&index) {
+                        let document = document(directory, descriptor)?;
+                        match document.content().map_err(anyhow::Error::msg)? {
+                            Content::Manifest(manifest) => layout.add(document, *manifest)?,
+                            Content::Index(_) => {
+                                anyhow::bail!("{} nests an index", document.digest)
+                            }
+                        }
+                    }
+                }
+            }
+            Ok(layout)
+        };
+        read().with_context(|| format!("read the OCI layout {directory}"))
+    }
+
+    fn add(&mut self, document: Document, manifest: ImageManifest) -> Result<()> {
+        let path = self.blob(&digest(manifest.config())?);
+        let bytes = fs::read(&path).with_context(|| format!("read {path}"))?;
+        let configuration: ImageConfiguration =
+            serde_json::from_slice(&bytes).with_context(|| format!("read {path}"))?;
+        let platform = format!("{}/{}", configuration.os(), configuration.architecture());
+        let platform: Platform = platform.parse().map_err(anyhow::Error::msg)?;
+        let image = LayoutImage {
+            document,
+            manifest,
+            configuration,
+        };
+        self.images.insert(platform, image);
+        Ok(())
+    }
+
+    /// Digest of what the build made: that of the index when it is for several platforms.
+    pub fn digest(&self) -> &Digest {
+        &self.top.digest
+    }
+
+    /// Where a blob lies; the layers of an assembled image's base may not be there.
+    pub fn blob(&self, digest: &Digest) -> Utf8PathBuf {
+        blob(&self.directory, digest)
+    }
+
+    #[allow(dead_code, reason = "`connector scan` is what asks")]
+    /// Makes `into` a layout that holds one platform's image alone, as a scanner takes it; blobs are shared by a link.
+    pub fn of_platform(&self, platform: Platform, into: &Utf8Path) -> Result<()> {
+        let image = self
+            .images
+            .get(&platform)
+            .with_context(|| format!("{} holds no image for {platform}", self.directory))?;
+        let index = serde_json::json!({
+            "schemaVersion": 2,
+            "manifests": [{
+                "mediaType": image.document.media_type,
+                "digest": image.document.digest,
+                "size": image.document.bytes.len(),
+            }],
+        });
+        fs::create_dir_all(into).with_context(|| format!("make {into}"))?;
+        let blobs = self
+            .directory
+            .join("blobs")
+            .canonicalize_utf8()
+            .with_context(|| format!("find the blobs of {}", self.directory))?;
+        std::os::unix::fs::symlink(&blobs, into.join("blobs"))
+            .with_context(|| format!("link {blobs} into {into}"))?;
+        files::write(
+            &into.join("oci-layout"),
+            r#"{"imageLayoutVersion":"1.0.0"}"#,
+        )?;
+        files::write(&into.join("index.json"), &index.to_string())
+    }
+}
+
+impl LayoutImage {
+    /// Configuration and layers: all that an image is, besides its manifest.
+    pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
+        std::iter::once(self.manifest.config()).chain(self.manifest.layers())
+    }
+
+    /// Digests of the layers' uncompressed content, in the order of the layers.
+    pub fn diff_ids(&self) -> Result<Vec<Digest>> {
+        let diff_ids = self.configuration.rootfs().diff_ids().iter();
+        diff_ids
+            .map(|text| text.parse().map_err(anyhow::Error::msg))
+            .collect()
+    }
+}
+
+/// A descriptor's digest.
+pub fn digest(descriptor: &Descriptor) -> Result<Digest> {
+    manifest_document::digest(descriptor).map_err(anyhow::Error::msg)
+}
+
+fn blob(directory: &Utf8Path, digest: &Digest) -> Utf8PathBuf {
+    directory.join("blobs/sha256").join(digest.hex())
+}
+
+/// Reads an index or manifest and checks that it is what its descriptor promises.
+fn document(directory: &Utf8Path, descriptor: &Descriptor) -> Result<Document> {
+    let digest = digest(descriptor)?;
+    let path = blob(directory, &digest);
+    let bytes = fs::read(&path).with_context(|| format!("read {path}"))?;
+    let document = Document::new(descriptor.media_type().to_string(), bytes);
+    anyhow::ensure!(
+        document.digest == digest,
+        "{path} holds {}",
+        document.digest
+    );
+    Ok(document)
+}

@@ -1,0 +1,132 @@
+//! How many requests a host gets at a time, and when it wants none.
+
+use std::{
+    collections::HashMap,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+
+use crate::tools::process::check_interrupted;
+
+/// How often a waiting thread looks for Ctrl-C.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Shared by all threads of a run.
+#[derive(Debug)]
+pub struct Limiter {
+    /// Most requests to one host at a time.
+    most: usize,
+    hosts: Mutex<HashMap<String, Host>>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Host {
+    running: usize,
+    /// The host asked to be left alone until then; that goes for every thread.
+    quiet_until: Option<Instant>,
+}
+
+/// Leave to talk to a host; given back when dropped.
+#[derive(Debug)]
+pub struct Slot<'a> {
+    limiter: &'a Limiter,
+    host: String,
+}
+
+impl Limiter {
+    pub fn new(most: usize) -> Limiter {
+        Limiter {
+            most,
+            hosts: Mutex::default(),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Waits for leave to talk to `host`; an error when Ctrl-C was pressed meanwhile.
+    pub fn enter(&self, host: &str) -> Result<Slot<'_>> {
+        let mut hosts = self.lock();
+        loop {
+            check_interrupted()?;
+            let state = hosts.entry(host.to_owned()).or_default();
+            let quiet = state
+                .quiet_until
+                .is_some_and(|until| until > Instant::now());
+            if !quiet && state.running < self.most {
+                state.running += 1;
+                return Ok(Slot {
+                    limiter: self,
+                    host: host.to_owned(),
+                });
+            }
+            hosts = self
+                .changed
+                .wait_timeout(hosts, LOOK)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// Nobody talks to `host` for this long.
+    pub fn quiet(&self, host: &str, time: Duration) {
+        let until = Instant::now() + time;
+        let mut hosts = self.lock();
+        let state = hosts.entry(host.to_owned()).or_default();
+        state.quiet_until = state.quiet_until.max(Some(until));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Host>> {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        if let Some(host) = self.limiter.lock().get_mut(&self.host) {
+            host.running -= 1;
+        }
+        self.limiter.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        thread,
+    };
+
+    #[test]
+    fn no_more_than_so_many_talk_to_one_host() {
+        let limiter = Limiter::new(2);
+        let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let slot = limiter.enter("a").unwrap();
+                    most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    thread::yield_now();
+                    running.fetch_sub(1, Ordering::SeqCst);
+                    drop(slot);
+                });
+            }
+        });
+        assert!(most.into_inner() <= 2);
+        let _a = limiter.enter("a").unwrap();
+        let _b = limiter.enter("b").unwrap();
+    }
+
+    #[test]
+    fn a_host_that_wants_none_gets_none_from_anyone() {
+        let limiter = Limiter::new(2);
+        let start = Instant::now();
+        limiter.quiet("a", Duration::from_millis(120));
+        limiter.quiet("a", Duration::from_millis(1));
+        let _other = limiter.enter("b").unwrap();
+        let _slot = limiter.enter("a").unwrap();
+        assert!(start.elapsed() >= Duration::from_millis(120));
+    }
+}

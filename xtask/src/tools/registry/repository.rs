@@ -1,0 +1,356 @@
+//! The questions and orders that one repository takes.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+};
+
+use anyhow::{Context, Result};
+use camino::Utf8Path;
+use oci_spec::image::ImageIndex;
+use sha2::{Digest as _, Sha256};
+use ureq::{
+    Body, RequestBuilder, SendBody,
+    http::{HeaderMap, Response},
+};
+use url::Url;
+
+use super::{
+    Arrived, Blob, BlobContent, Put, Reference, Repository, address,
+    session::{Scope, expect, read_document},
+};
+use crate::{
+    model::{
+        image::Digest,
+        manifest_document::{ACCEPT, Document},
+    },
+    tools::{process::check_interrupted, retry::Failed},
+};
+
+impl Repository<'_> {
+    /// Registry and path, as in an image's name.
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.registry, self.name)
+    }
+
+    /// The digest that a tag points to, or whether a digest is there; asked with HEAD, which no registry counts as a
+    /// pull. None when it is not there.
+    pub fn digest(&self, reference: &Reference) -> Result<Option<Digest>> {
+        let url = self.url(&format!("manifests/{reference}"));
+        let answer = self.send(
+            &self.pull(),
+            &format!("HEAD {url}"),
+            |headers| {
+                authorized(
+                    self.registries.asking.head(&url).header("accept", ACCEPT),
+                    headers,
+                )
+                .call()
+            },
+            |response| {
+                let response = expect(response, &[200, 404])?;
+                let found = response.status() == 200;
+                Ok(found.then(|| digest_header(response.headers())))
+            },
+        )?;
+        match answer {
+            None => Ok(None),
+            Some(Some(digest)) => Ok(Some(digest)),
+            // Old registries leave the header out.
+            Some(None) => Ok(self.manifest(reference)?.map(|document| document.digest)),
+        }
+    }
+
+    /// An index or manifest; None when it is not there.
+    ///
+    /// # Errors
+    /// When what comes is not what the digest, asked for or announced, promises.
+    pub fn manifest(&self, reference: &Reference) -> Result<Option<Document>> {
+        let url = self.url(&format!("manifests/{reference}"));
+        self.send(
+            &self.pull(),
+            &format!("GET {url}"),
+            |headers| {
+                authorized(
+                    self.registries.asking.get(&url).header("accept", ACCEPT),
+                    headers,
+                )
+                .call()
+            },
+            |response| {
+                let mut response = expect(response, &[200, 404])?;
+                if response.status() == 404 {
+                    return Ok(None);
+                }
+                let kind = response.headers().get("content-type");
+                let kind = kind
+                    .and_then(|value| value.to_str().ok())
+                    .unwrap_or_default();
+                let kind = kind.split(';').next().unwrap_or_default().trim().to_owned();
+                let promised = match reference {
+                    Reference::Digest(digest) => Some(digest.clone()),
+                    Reference::Tag(_) => digest_header(response.headers()),
+                };
+                let document = Document::new(kind, read_document(&mut response)?);
+                same(promised.as_ref(), &document.digest)?;
+                Ok(Some(document))
+            },
+        )
+    }
+
+    /// Stores an index or manifest under a tag or under its digest alone.
+    pub fn put_manifest(&self, reference: &Reference, document: &Document) -> Result<Put> {
+        let url = self.url(&format!("manifests/{reference}"));
+        self.send(
+            &self.push(None),
+            &format!("PUT {url}"),
+            |headers| {
+                let request = self
+                    .registries
+                    .asking
+                    .put(&url)
+                    .header("content-type", &document.media_type);
+                authorized(request, headers).send(&document.bytes)
+            },
+            |response| {
+                let response = expect(response, &[200, 201, 202])?;
+                same(digest_header(response.headers()).as_ref(), &document.digest)?;
+                let subject = response.headers().get("oci-subject");
+                Ok(Put {
+                    digest: document.digest.clone(),
+                    subject: subject.and_then(|value| value.to_str().ok()?.parse().ok()),
+                })
+            },
+        )
+    }
+
+    pub fn has_blob(&self, digest: &Digest) -> Result<bool> {
+        let url = self.url(&format!("blobs/{digest}"));
+        self.send(
+            &self.pull(),
+            &format!("HEAD {url}"),
+            |headers| authorized(self.registries.asking.head(&url), headers).call(),
+            |response| Ok(expect(response, &[200, 404])?.status() == 200),
+        )
+    }
+
+    /// A small blob, such as a configuration.
+    pub fn blob(&self, digest: &Digest) -> Result<Vec<u8>> {
+        let url = self.url(&format!("blobs/{digest}"));
+        self.send(
+            &self.pull(),
+            &format!("GET {url}"),
+            |headers| authorized(self.registries.asking.get(&url), headers).call(),
+            |response| {
+                let bytes = read_document(&mut expect(response, &[200])?)?;
+                same(Some(digest), &Digest::of(&bytes))?;
+                Ok(bytes)
+            },
+        )
+    }
+
+    /// Fetches a blob of any size into a file, which only appears when it is whole.
+    pub fn download(&self, digest: &Digest, into: &Utf8Path) -> Result<()> {
+        let url = self.url(&format!("blobs/{digest}"));
+        let directory = into.parent().context("a file is in a directory")?;
+        fs::create_dir_all(directory).with_context(|| format!("make {directory}"))?;
+        self.send(
+            &self.pull(),
+            &format!("GET {url}"),
+            |headers| authorized(self.registries.moving.get(&url), headers).call(),
+            |response| {
+                let body = expect(response, &[200])?.into_body().into_reader();
+                let mut file =
+                    tempfile::NamedTempFile::new_in(directory).map_err(Failed::for_good)?;
+                let mut body = Hashing {
+                    inner: Stoppable(body),
+                    hasher: Sha256::default(),
+                };
+                io::copy(&mut body, &mut file).map_err(Failed::for_now)?;
+                same(Some(digest), &Digest::finish(body.hasher))?;
+                file.persist(into).map_err(Failed::for_good)?;
+                Ok(())
+            },
+        )
+    }
+
+    /// Brings a blob into this repository: not at all when it is there, by a mount when `from` (a repository of the
+    /// same registry, as its path) has it, else by an upload.
+    pub fn push_blob(&self, blob: &Blob, from: Option<&str>) -> Result<Arrived> {
+        if let Some(arrived) = self.mount_blob(&blob.digest, from)? {
+            return Ok(arrived);
+        }
+        let start = self.url("blobs/uploads/");
+        let what = format!("push blob {} to {}", blob.digest, self.full_name());
+        // An upload that fails begins anew: its session may be gone.
+        self.send(
+            &self.push(None),
+            &what,
+            |headers| {
+                let begun =
+                    authorized(self.registries.asking.post(&start), headers).send_empty()?;
+                if begun.status() != 202 {
+                    return Ok(begun);
+                }
+                let target = upload_target(&start, begun.headers(), &blob.digest)?;
+                let headers = headers.filter(|_| same_origin(&start, &target));
+                let request = self
+                    .registries
+                    .moving
+                    .put(target.as_str())
+                    .header("content-type", "application/octet-stream")
+                    .header("content-length", blob.size.to_string());
+                let request = authorized(request, headers);
+                match &blob.content {
+                    BlobContent::Bytes(bytes) => request.send(bytes),
+                    BlobContent::File(path) => {
+                        let mut content = Stoppable(File::open(path)?);
+                        request.send(SendBody::from_reader(&mut content))
+                    }
+                }
+            },
+            |response| {
+                let response = expect(response, &[201, 204])?;
+                same(digest_header(response.headers()).as_ref(), &blob.digest)
+            },
+        )?;
+        Ok(Arrived::Uploaded)
+    }
+
+    /// Brings a blob here without its content; None when that can't be done: it is not there, nor in `from`, or the
+    /// registry does not mount.
+    pub fn mount_blob(&self, digest: &Digest, from: Option<&str>) -> Result<Option<Arrived>> {
+        if self.has_blob(digest)? {
+            return Ok(Some(Arrived::Existed));
+        }
+        let Some(from) = from.filter(|from| *from != self.name) else {
+            return Ok(None);
+        };
+        let url = self.url(&format!("blobs/uploads/?mount={digest}&from={from}"));
+        self.send(
+            &self.push(Some(from)),
+            &format!("POST {url}"),
+            |headers| authorized(self.registries.asking.post(&url), headers).send_empty(),
+            |response| {
+                // 202 begins an upload instead, which lapses when nothing follows; some registries refuse.
+                let mounted = expect(response, &[201, 202, 403, 404, 405])?.status() == 201;
+                Ok(mounted.then_some(Arrived::Mounted))
+            },
+        )
+    }
+
+    /// What refers to a manifest (signatures, SBOMs); None for a registry that keeps no such lists.
+    pub fn referrers(&self, subject: &Digest) -> Result<Option<ImageIndex>> {
+        let url = self.url(&format!("referrers/{subject}"));
+        self.send(
+            &self.pull(),
+            &format!("GET {url}"),
+            |headers| authorized(self.registries.asking.get(&url), headers).call(),
+            |response| {
+                let mut response = expect(response, &[200, 404])?;
+                if response.status() == 404 {
+                    return Ok(None);
+                }
+                let bytes = read_document(&mut response)?;
+                let index = serde_json::from_slice(&bytes).context("read the list of referrers");
+                index.map(Some).map_err(Failed::for_good)
+            },
+        )
+    }
+
+    fn send<T>(
+        &self,
+        scope: &Scope,
+        what: &str,
+        call: impl FnMut(Option<&str>) -> Result<Response<Body>, ureq::Error>,
+        read: impl FnMut(Response<Body>) -> Result<T, Failed>,
+    ) -> Result<T> {
+        self.registries
+            .send(&self.registry, scope, what, call, read)
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}/v2/{}/{path}", address::base(&self.registry), self.name)
+    }
+
+    fn pull(&self) -> Scope {
+        Scope(format!("repository:{}:pull", self.name))
+    }
+
+    /// Leave to push here and, for a mount, to pull there.
+    fn push(&self, from: Option<&str>) -> Scope {
+        let from = from
+            .map(|from| format!(" repository:{from}:pull"))
+            .unwrap_or_default();
+        Scope(format!("repository:{}:pull,push{from}", self.name))
+    }
+}
+
+fn authorized<B>(request: RequestBuilder<B>, authorization: Option<&str>) -> RequestBuilder<B> {
+    match authorization {
+        Some(value) => request.header("authorization", value),
+        None => request,
+    }
+}
+
+fn digest_header(headers: &HeaderMap) -> Option<Digest> {
+    headers
+        .get("docker-content-digest")?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
+}
+
+/// Whether the right content came; another one may be a fault on the way.
+fn same(promised: Option<&Digest>, got: &Digest) -> Result<(), Failed> {
+    match promised {
+        Some(promised) if promised != got => Err(Failed::for_now(anyhow::anyhow!(
+            "the content has digest {got}, not {promised}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Where an upload goes: the Location that the registry gave, absolute or not, with the digest added.
+fn upload_target(start: &str, headers: &HeaderMap, digest: &Digest) -> Result<Url, ureq::Error> {
+    let location = headers
+        .get("location")
+        .and_then(|value| value.to_str().ok());
+    let target = location.and_then(|location| Url::parse(start).ok()?.join(location).ok());
+    let mut target =
+        target.ok_or_else(|| ureq::Error::BadUri(format!("upload location {location:?}")))?;
+    target
+        .query_pairs_mut()
+        .append_pair("digest", &digest.to_string());
+    Ok(target)
+}
+
+/// Nothing secret goes to another host.
+fn same_origin(start: &str, target: &Url) -> bool {
+    Url::parse(start).is_ok_and(|start| start.origin() == target.origin())
+}
+
+/// Hashes what is read.
+struct Hashing<R> {
+    inner: R,
+    hasher: Sha256,
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+/// Fails when Ctrl-C was pressed.
+struct Stoppable<R>(R);
+
+impl<R: Read> Read for Stoppable<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        check_interrupted().map_err(io::Error::other)?;
+        self.0.read(buffer)
+    }
+}
