@@ -6,11 +6,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::metadata::Metadata;
+use super::{metadata::Metadata, text::as_text};
 
 /// The name of a connector's directory: lower-case words joined by `-`, such as `source-faker`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectorName(String);
 
 impl ConnectorName {
@@ -49,19 +48,7 @@ impl fmt::Display for ConnectorName {
     }
 }
 
-impl From<ConnectorName> for String {
-    fn from(name: ConnectorName) -> String {
-        name.0
-    }
-}
-
-impl TryFrom<String> for ConnectorName {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<ConnectorName, String> {
-        text.parse()
-    }
-}
+as_text!(ConnectorName);
 
 /// What a connector is written in, which decides how its image is made.
 #[derive(

@@ -2,12 +2,12 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::text::as_text;
+
 /// A content digest: `sha256:` and 64 lower-case hexadecimal digits.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(String);
 
 impl Digest {
@@ -48,24 +48,9 @@ impl fmt::Display for Digest {
     }
 }
 
-impl From<Digest> for String {
-    fn from(digest: Digest) -> String {
-        digest.0
-    }
-}
-
-impl TryFrom<String> for Digest {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Digest, String> {
-        text.parse()
-    }
-}
-
 /// An image tag: at most 128 characters of `[A-Za-z0-9_.-]`, the first no `.` or `-`
 /// (OCI distribution specification, "Pulling manifests").
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tag(String);
 
 impl FromStr for Tag {
@@ -92,23 +77,8 @@ impl fmt::Display for Tag {
     }
 }
 
-impl From<Tag> for String {
-    fn from(tag: Tag) -> String {
-        tag.0
-    }
-}
-
-impl TryFrom<String> for Tag {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Tag, String> {
-        text.parse()
-    }
-}
-
 /// `[registry/]repository[:tag][@digest]`. A name without a registry is docker.io's, as docker reads it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageRef {
     /// Host, with its port when there is one.
     pub registry: String,
@@ -193,19 +163,7 @@ impl fmt::Display for ImageRef {
     }
 }
 
-impl From<ImageRef> for String {
-    fn from(image: ImageRef) -> String {
-        image.to_string()
-    }
-}
-
-impl TryFrom<String> for ImageRef {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<ImageRef, String> {
-        text.parse()
-    }
-}
+as_text!(Digest, Tag, ImageRef);
 
 #[cfg(test)]
 mod tests {

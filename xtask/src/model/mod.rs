@@ -25,5 +25,6 @@ pub mod pyproject;
 pub mod revision;
 pub mod shard;
 pub mod target;
+mod text;
 pub mod wheel;
 pub mod yaml;

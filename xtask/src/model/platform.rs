@@ -2,11 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
+use super::text::as_text;
 
 /// A platform that connector images are built for, written `os/architecture` as in an OCI image index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Platform {
     LinuxAmd64,
     LinuxArm64,
@@ -63,19 +62,7 @@ impl FromStr for Platform {
     }
 }
 
-impl TryFrom<String> for Platform {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Platform, String> {
-        text.parse()
-    }
-}
-
-impl From<Platform> for String {
-    fn from(platform: Platform) -> String {
-        platform.to_string()
-    }
-}
+as_text!(Platform);
 
 /// `linux/amd64,linux/arm64`, as buildx takes several platforms.
 pub fn join(platforms: &[Platform]) -> String {

@@ -4,9 +4,9 @@ use std::{fmt, str::FromStr};
 
 use pep440_rs::Version;
 use pep508_rs::{MarkerEnvironment, MarkerEnvironmentBuilder};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::platform::Platform;
+use super::{platform::Platform, text::as_text};
 
 /// The CPython interpreter of a base image on one of its platforms. PyPy and free-threaded builds are not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -89,8 +89,7 @@ impl Interpreter {
 }
 
 /// A whole version of the interpreter, such as 3.11.2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PythonVersion {
     pub major: u8,
     pub minor: u8,
@@ -128,19 +127,7 @@ impl fmt::Display for PythonVersion {
     }
 }
 
-impl From<PythonVersion> for String {
-    fn from(version: PythonVersion) -> String {
-        version.to_string()
-    }
-}
-
-impl TryFrom<String> for PythonVersion {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<PythonVersion, String> {
-        text.parse()
-    }
-}
+as_text!(PythonVersion);
 
 /// The C library of a base image, which decides what binary wheels load there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
