@@ -204,12 +204,22 @@ pub struct Check {
     /// Not this check; may be repeated
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     pub skip: Vec<String>,
+    /// Run the tool checks too: poe tasks in the connector's own environment, the CDK of its base image
+    #[arg(long)]
+    pub tools: bool,
     /// How findings are written; `github` makes annotations and the step summary
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub output_format: OutputFormat,
     /// Print the checks and stop
     #[arg(long)]
     pub list: bool,
+}
+
+impl Check {
+    /// Whether tool checks may be among those asked for.
+    pub fn runs_tools(&self) -> bool {
+        (self.tools || !self.only.is_empty()) && !self.list
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -10,7 +10,11 @@ use std::{
 use anyhow::{Context as _, Result};
 use camino::Utf8PathBuf;
 
-use super::{Context, selection, work};
+use super::{
+    Context, selection,
+    tool_checks::{self, Outcome},
+    work,
+};
 use crate::{
     flags::{Check, OutputFormat},
     model::{
@@ -22,11 +26,12 @@ use crate::{
         problem::{Exit, Problem},
     },
     plan::{
-        checks::{self, Subject},
+        checks::{self, Run, Subject},
         exceptions::{self, Judged},
         selection::{Pages, Selected},
     },
     report::{
+        exit_of,
         findings::{self, Checked},
         seconds, table,
     },
@@ -54,8 +59,11 @@ pub fn run(context: &Context, flags: &Check) -> Result<Exit> {
         Subject::new(files, today, &config.checks)
     });
     let selected: Vec<bool> = named.iter().map(|(_, selected)| *selected).collect();
+    let mut found = find(context, &chosen, &subjects, &selected);
+    let unknown = run_tools(context, &chosen, &named, &mut found)?;
+    sort(&mut found);
     let judged = exceptions::bear(
-        find(context, &chosen, &subjects, &selected),
+        found,
         &config.checks.exceptions,
         |id| checks::all().any(|check| check.id == id),
         today,
@@ -70,8 +78,12 @@ pub fn run(context: &Context, flags: &Check) -> Result<Exit> {
         findings: &judged.findings,
     };
     print(context, flags.output_format, &checked)?;
+    for error in &unknown {
+        context.report.error(error);
+    }
     summarize(context, &judged, connectors.len(), start);
-    Ok(exit(&judged.findings))
+    let unknown = unknown.iter().map(exit_of).max();
+    Ok(exit(&judged.findings).max(unknown.unwrap_or(Exit::Success)))
 }
 
 /// The directories of all connectors, each with whether it is to be checked.
@@ -89,6 +101,52 @@ fn directories(context: &Context, flags: &Check) -> Result<Vec<(Utf8PathBuf, boo
         *selected = touched.selection.connectors.iter().any(is_touched);
     }
     Ok(all)
+}
+
+/// Runs the tool checks among the chosen, adds what they find, and gives what kept them from running.
+fn run_tools(
+    context: &Context,
+    chosen: &[&'static checks::Check],
+    named: &[(Utf8PathBuf, bool)],
+    found: &mut Vec<Finding>,
+) -> Result<Vec<anyhow::Error>> {
+    if !chosen.iter().any(|check| is_tool(check)) || !named.iter().any(|(_, selected)| *selected) {
+        return Ok(Vec::new());
+    }
+    let selected = named.iter().filter(|(_, selected)| *selected);
+    let selected: Vec<Utf8PathBuf> = selected.map(|(directory, _)| directory.clone()).collect();
+    // Metadata that can't be read is a finding already.
+    let connectors = context.repo.load_from(&selected)?.connectors;
+    let mut unknown: Vec<anyhow::Error> = Vec::new();
+    for ran in tool_checks::run(context, &connectors, chosen)? {
+        match ran.outcome {
+            Outcome::Passed(_) | Outcome::Inapplicable => {}
+            Outcome::Failed(findings) => found.extend(findings),
+            Outcome::Skipped(why) => {
+                let (connector, check) = (ran.connector, ran.check);
+                context
+                    .report
+                    .note(format_args!("{connector}: {check} is skipped: {why}"));
+            }
+            // One cause keeps several checks from running.
+            Outcome::Unknown(error) => {
+                if !unknown
+                    .iter()
+                    .any(|known| known.to_string() == error.to_string())
+                {
+                    unknown.push(error);
+                }
+            }
+        }
+    }
+    Ok(unknown)
+}
+
+/// By connector, file and place.
+fn sort(findings: &mut [Finding]) {
+    findings.sort_by(|a, b| {
+        (&a.connector, &a.file, a.at, a.check).cmp(&(&b.connector, &b.file, b.at, b.check))
+    });
 }
 
 /// `connector schema`: the JSON Schema of metadata.yaml, for editors.
@@ -113,9 +171,16 @@ fn chosen(flags: &Check) -> Result<Vec<&'static checks::Check>> {
     }
     let holds = |list: &[String], id: &str| list.iter().any(|one| one == id);
     let chosen = |check: &&checks::Check| {
-        (flags.only.is_empty() || holds(&flags.only, check.id)) && !holds(&flags.skip, check.id)
+        let named = holds(&flags.only, check.id);
+        // Native checks take a second, tool checks a minute.
+        let by_default = flags.only.is_empty() && (!is_tool(check) || flags.tools || flags.list);
+        (named || by_default) && !holds(&flags.skip, check.id)
     };
     Ok(checks::all().filter(chosen).collect())
+}
+
+fn is_tool(check: &checks::Check) -> bool {
+    matches!(check.run, Run::Tool(_))
 }
 
 fn list(chosen: &[&checks::Check]) -> String {
@@ -133,7 +198,7 @@ fn list(chosen: &[&checks::Check]) -> String {
     table(&["ID", "SEVERITY", "PASSES WHEN", "APPLIES TO"], &rows)
 }
 
-/// Findings of the selected connectors, by connector, file and place.
+/// What native checks find in the selected connectors.
 fn find(
     context: &Context,
     chosen: &[&checks::Check],
@@ -158,9 +223,6 @@ fn find(
     };
     let fleet = chosen.iter().flat_map(|check| check.of_fleet(subjects));
     findings.extend(fleet.filter(is_selected));
-    findings.sort_by(|a, b| {
-        (&a.connector, &a.file, a.at, a.check).cmp(&(&b.connector, &b.file, b.at, b.check))
-    });
     findings
 }
 

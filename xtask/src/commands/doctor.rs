@@ -16,7 +16,9 @@ use crate::{
     tools::{
         buildx,
         docker::{Engine, EngineInfo},
-        git, grype, poe, registry,
+        git, grype,
+        poe::Poe,
+        registry,
         sandbox::binfmt,
         uv,
     },
@@ -324,9 +326,13 @@ fn programs(config: &Config, tools: &Utf8Path) -> Result<Vec<Check>> {
             format!("install grype {}", config.tools.grype),
         ),
     };
-    let poe = match uv::for_host(&config.tools.uv, tools)
-        .and_then(|uv| poe::version(&uv, &config.tools.poe))
-    {
+    let poe = match uv::for_host(&config.tools.uv, tools).and_then(|uv| {
+        let poe = Poe {
+            uv: &uv,
+            pinned: &config.tools.poe,
+        };
+        poe.version()
+    }) {
         Ok(version) => Check::ok("poe", format!("{version} runs through uv")),
         Err(error) => Check::warning(
             "poe",

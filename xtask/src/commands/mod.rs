@@ -6,11 +6,14 @@ mod check;
 mod ci;
 mod config;
 mod doctor;
+mod environment;
 mod info;
 mod list;
+mod manifests;
 mod planner;
 mod sandbox;
 mod selection;
+mod tool_checks;
 mod wheels;
 
 use anyhow::{Context as _, Result};
@@ -74,7 +77,7 @@ fn needs_engine(command: &Command) -> bool {
         Command::Connector(Connector::Build(_) | Connector::Info(_))
             | Command::Doctor(_)
             | Command::Config(_)
-    )
+    ) || matches!(command, Command::Connector(Connector::Check(flags)) if flags.runs_tools())
 }
 
 impl Context<'_> {

@@ -148,26 +148,10 @@ pub struct Sources<'a> {
 impl<'a> Sources<'a> {
     pub fn read(root: &Utf8Path, connector: &'a Connector) -> Result<Sources<'a>> {
         let directory = root.join(&connector.directory);
-        let place = |file: &str| connector.directory.join(file);
         let files = files_of(&directory)?;
         entry_point::refuse_build_customization(connector.name.as_str(), &files)?;
-        let Some(pyproject) = read(&directory.join("pyproject.toml"))? else {
-            return Err(no_pyproject(connector).into());
-        };
-        let pyproject = Pyproject::parse(&pyproject)
-            .map_err(|error| Problem::usage(format!("{}: {error}", place("pyproject.toml"))))?;
-        let mut lock = None;
-        for (file, parse) in [
-            ("poetry.lock", Lock::parse_poetry as fn(&str) -> _),
-            ("uv.lock", Lock::parse_uv),
-        ] {
-            if let Some(text) = read(&directory.join(file))? {
-                lock = Some(
-                    parse(&text)
-                        .map_err(|error| Problem::usage(format!("{}: {error}", place(file))))?,
-                );
-            }
-        }
+        let (pyproject, lock) =
+            packaging(root, &connector.directory)?.ok_or_else(|| no_pyproject(connector))?;
         Ok(Sources {
             connector,
             files,
@@ -206,6 +190,30 @@ impl<'a> Sources<'a> {
     pub fn entry_point(&self) -> Result<EntryPoint, Problem> {
         EntryPoint::choose(self.connector.name.as_str(), &self.files, &self.pyproject)
     }
+}
+
+/// The pyproject.toml and the lock file of a directory (from the root); None without a pyproject.toml. Of two lock
+/// files uv.lock counts.
+pub fn packaging(
+    root: &Utf8Path,
+    directory: &Utf8Path,
+) -> Result<Option<(Pyproject, Option<Lock>)>> {
+    let place = |file: &str| directory.join(file);
+    let wrong = |file: &str, error| Problem::usage(format!("{}: {error}", place(file)));
+    let Some(text) = read(&root.join(place("pyproject.toml")))? else {
+        return Ok(None);
+    };
+    let pyproject = Pyproject::parse(&text).map_err(|error| wrong("pyproject.toml", error))?;
+    let mut lock = None;
+    for (file, parse) in [
+        ("poetry.lock", Lock::parse_poetry as fn(&str) -> _),
+        ("uv.lock", Lock::parse_uv),
+    ] {
+        if let Some(text) = read(&root.join(place(file)))? {
+            lock = Some(parse(&text).map_err(|error| wrong(file, error))?);
+        }
+    }
+    Ok(Some((pyproject, lock)))
 }
 
 /// Every file of a connector, relative to its directory; directories that tools make are passed over.

@@ -8,7 +8,8 @@ use camino::Utf8Path;
 use super::{Context, work::each};
 use crate::{
     model::{
-        build_system::Pin, hash::Hash, image::ImageRef, locked_file::LockedFile, platform::Platform,
+        build_system::Pin, hash::Hash, image::ImageRef, locked_file::LockedFile,
+        platform::Platform, problem::Problem,
     },
     plan::{
         build::{BuildPlan, PlannedDependencies, PythonPlan},
@@ -66,10 +67,33 @@ impl<'a> Wheels<'a> {
         }
     }
 
+    /// Lays out the files of one closure in `directory` and gives the list that names them with their hashes.
+    pub fn closure(
+        &self,
+        connector: &str,
+        base: Option<&ImageRef>,
+        closure: &Closure,
+        directory: &Utf8Path,
+    ) -> Result<String> {
+        let one = std::slice::from_ref(closure);
+        let mut files = self.fetch(connector, one, &[])?;
+        let built = self.build(connector, base, one)?;
+        files.extend(built.values().cloned());
+        self.store
+            .lay_out(&files, directory)
+            .with_context(|| format!("lay out the wheels of {connector}"))?;
+        let platform = closure.target.platform;
+        Ok(closure.requirements(|planned| {
+            let wheel = built.get(&(platform, planned.name.to_string()))?;
+            Some(wheel.hash.clone())
+        }))
+    }
+
     fn lay_out(&self, plan: &BuildPlan, python: &PythonPlan, summary: &Summary) -> Result<()> {
         let backends: Vec<LockedFile> = python.backends.iter().map(Pin::file).collect();
-        let mut files = self.fetch(plan, summary, &backends)?;
-        let built = self.build(plan, summary)?;
+        let name = plan.connector.as_str();
+        let mut files = self.fetch(name, &summary.closures, &backends)?;
+        let built = self.build(name, Some(&plan.base.used), &summary.closures)?;
         files.extend(built.values().cloned());
         for closure in &summary.closures {
             let platform = closure.target.platform;
@@ -91,16 +115,12 @@ impl<'a> Wheels<'a> {
     /// Fetches every wheel of every closure and the build backends, as far as the store lacks them.
     fn fetch(
         &self,
-        plan: &BuildPlan,
-        summary: &Summary,
+        connector: &str,
+        closures: &[Closure],
         backends: &[LockedFile],
     ) -> Result<Vec<Stored>> {
         let mut wanted: BTreeMap<String, LockedFile> = BTreeMap::new();
-        for planned in summary
-            .closures
-            .iter()
-            .flat_map(|closure| &closure.packages)
-        {
+        for planned in closures.iter().flat_map(|closure| &closure.packages) {
             if let How::Wheel { file } = &planned.how {
                 wanted.insert(file.name.clone(), locked(planned));
             }
@@ -109,20 +129,16 @@ impl<'a> Wheels<'a> {
             .into_values()
             .chain(backends.iter().cloned())
             .collect();
-        let step = self
-            .context
-            .report
-            .step(format!("{} packages", plan.connector));
+        let step = self.context.report.step(format!("{connector} packages"));
         let fetched = each(&wanted, DOWNLOADS, |file| {
             step.busy(&file.label());
             self.store.fetch(&self.index, file)
         });
         let files = fetched.into_iter().collect::<Result<Vec<_>>>();
-        let files = files.with_context(|| format!("fetch packages of {}", plan.connector))?;
+        let files = files.with_context(|| format!("fetch packages of {connector}"))?;
         for yanked in files.iter().filter(|file| file.yanked.is_some()) {
             self.context.report.warning(format_args!(
-                "{}: {} was yanked from the package index",
-                plan.connector,
+                "{connector}: {} was yanked from the package index",
                 yanked.name()
             ));
         }
@@ -133,8 +149,9 @@ impl<'a> Wheels<'a> {
     /// The wheels of packages that are locked as sdists, by platform and package; built where nobody did before.
     fn build(
         &self,
-        plan: &BuildPlan,
-        summary: &Summary,
+        connector: &str,
+        base: Option<&ImageRef>,
+        closures: &[Closure],
     ) -> Result<BTreeMap<(Platform, String), Stored>> {
         let config = &self.context.resolved.config;
         let builder = WheelBuilder {
@@ -145,14 +162,14 @@ impl<'a> Wheels<'a> {
             pins: &self.pins,
         };
         let mut built = BTreeMap::new();
-        for (closure, planned) in sdists(summary) {
+        for (closure, planned) in sdists(closures) {
             let name = planned.name.to_string();
             let platform = closure.target.platform;
-            let step = self.context.report.step(format!(
-                "{} wheel of {name} {}",
-                plan.connector, planned.version
-            ));
-            let base: &ImageRef = &plan.base.used;
+            let step = self
+                .context
+                .report
+                .step(format!("{connector} wheel of {name} {}", planned.version));
+            let base = base.ok_or_else(|| no_base(connector, &name))?;
             let sdist = Sdist {
                 file: &locked(planned),
                 target: closure.target,
@@ -165,7 +182,7 @@ impl<'a> Wheels<'a> {
             };
             let wheel = builder
                 .wheel(&sdist)
-                .with_context(|| format!("wheel of {name} for {}", plan.connector))?;
+                .with_context(|| format!("wheel of {name} for {connector}"))?;
             step.done(format_args!("{} for {platform}", wheel.wheel.name()));
             built.insert((platform, name), wheel.wheel);
         }
@@ -197,14 +214,21 @@ impl<'a> Wheels<'a> {
     }
 }
 
-fn sdists(summary: &Summary) -> impl Iterator<Item = (&Closure, &Planned)> {
-    let all = summary.closures.iter().flat_map(|closure| {
+fn sdists(closures: &[Closure]) -> impl Iterator<Item = (&Closure, &Planned)> {
+    let all = closures.iter().flat_map(|closure| {
         closure
             .packages
             .iter()
             .map(move |planned| (closure, planned))
     });
     all.filter(|(_, planned)| matches!(planned.how, How::Sdist { .. }))
+}
+
+fn no_base(connector: &str, package: &str) -> Problem {
+    Problem::usage(format!(
+        "{connector} locks {package} as an sdist and declares no base image to build it in"
+    ))
+    .help("declare connectorBuildOptions.baseImage in metadata.yaml")
 }
 
 fn locked(planned: &Planned) -> LockedFile {

@@ -23,6 +23,8 @@ pub struct Pyproject {
     pub python: Constraint,
     /// Without `python` and the groups.
     pub dependencies: Vec<Dependency>,
+    /// What only work on the connector needs: every group that is not optional.
+    pub development: Vec<Dependency>,
     /// Console scripts in the order of the file.
     pub scripts: Vec<Script>,
     pub build: BuildSystem,
@@ -61,6 +63,7 @@ impl Pyproject {
             license: license(&project).or(license(&poetry)),
             python: python(&project, &poetry)?,
             dependencies: dependencies(&project, &poetry)?,
+            development: development(&document, &poetry)?,
             scripts: scripts(&project, &poetry)?,
             build: BuildSystem::read(Some(text))?,
             package_roots: package_roots(&poetry),
@@ -169,6 +172,38 @@ fn dependencies(project: &Section<'_>, poetry: &Section<'_>) -> Result<Vec<Depen
     Ok(all)
 }
 
+/// Poetry's groups, its table from before there were groups, and `[dependency-groups]` (PEP 735).
+fn development(document: &toml::Table, poetry: &Section<'_>) -> Result<Vec<Dependency>, String> {
+    let mut all = Vec::new();
+    let mut tables = vec![(
+        "dev-dependencies".to_owned(),
+        poetry.table("dev-dependencies")?,
+    )];
+    for (name, group) in poetry.table("group")?.into_iter().flatten() {
+        if group.get("optional").and_then(toml::Value::as_bool) != Some(true) {
+            let table = group.get("dependencies").and_then(toml::Value::as_table);
+            tables.push((format!("group.{name}.dependencies"), table));
+        }
+    }
+    for (place, table) in tables {
+        for (name, value) in table.into_iter().flatten() {
+            let read = Dependency::from_poetry(name, value);
+            all.extend(read.map_err(|error| poetry.wrong(&place, &error))?);
+        }
+    }
+    let groups = Section::new(document, &["dependency-groups"])?;
+    for (name, group) in groups.table.into_iter().flatten() {
+        // An `include-group` names a group that counts by itself.
+        let items = group.as_array().into_iter().flatten();
+        for text in items.filter_map(toml::Value::as_str) {
+            let read = Dependency::from_pep508(text);
+            all.push(read.map_err(|error| groups.wrong(name, &error))?);
+        }
+    }
+    all.retain(|dependency| dependency.activation == Activation::Always);
+    Ok(all)
+}
+
 fn scripts(project: &Section<'_>, poetry: &Section<'_>) -> Result<Vec<Script>, String> {
     let mut all: Vec<Script> = Vec::new();
     for section in [project, poetry] {
@@ -269,6 +304,7 @@ build-backend = "poetry.core.masonry.api"
         );
         assert_eq!(pyproject.build.build_backend, "poetry.core.masonry.api");
         assert_eq!(pyproject.package_roots, ["src", "lib"]);
+        assert_eq!(pyproject.development[0].name.to_string(), "pytest");
     }
 
     #[test]

@@ -139,6 +139,17 @@ impl Node {
         self.entries().iter().find(|entry| entry.key == key)
     }
 
+    /// The value under a key or at an index, and where that begins.
+    pub fn child(&self, key: &str) -> Option<(Place, &Node)> {
+        match self.entry(key) {
+            Some(entry) => Some((entry.at, &entry.value)),
+            None => {
+                let item = self.items().get(key.parse::<usize>().ok()?)?;
+                Some((item.at, item))
+            }
+        }
+    }
+
     /// The value at a dotted path, such as `data.releases.breakingChanges`.
     pub fn at_path(&self, path: &str) -> Option<&Node> {
         path.split('.').try_fold(self, |node, key| node.get(key))

@@ -6,7 +6,12 @@ use anyhow::{Context, Result};
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
-use super::{docker::Engine, process::Finished};
+use xshell::{Shell, cmd};
+
+use super::{
+    docker::Engine,
+    process::{Finished, Program},
+};
 use crate::model::{
     image::ImageRef,
     problem::Problem,
@@ -15,6 +20,7 @@ use crate::model::{
 
 /// Pulling a base image of some 200 MB, then starting its Python.
 const ASK: Duration = Duration::from_secs(600);
+const QUESTION: Duration = Duration::from_secs(30);
 const SCRIPT: &str = "import json, platform; \
     print(json.dumps({'python': platform.python_version(), 'libc': platform.libc_ver()}))";
 
@@ -69,6 +75,20 @@ pub fn ask(engine: &Engine, image: &ImageRef, cache: &Utf8Path) -> Result<Interp
             .with_context(|| format!("write {path}"))?;
     }
     Ok(interpreter)
+}
+
+/// Asks an interpreter of this host.
+pub fn of_host(python: &Utf8Path) -> Result<Interpreter> {
+    let shell = Shell::new().context("open a shell")?;
+    let printed = Program::from(cmd!(shell, "{python} -c {SCRIPT}"))
+        .limit(QUESTION)
+        .read()?;
+    let answer: Option<Answer> = serde_json::from_str(&printed).ok();
+    answer
+        .and_then(|answer| answer.interpreter())
+        .with_context(|| {
+            format!("{python} is no Python that packages can be chosen for: {printed}")
+        })
 }
 
 impl Answer {

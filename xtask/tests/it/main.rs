@@ -12,3 +12,4 @@ mod list;
 mod monorepo;
 mod python;
 mod selection;
+mod tool_checks;

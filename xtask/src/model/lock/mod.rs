@@ -53,6 +53,8 @@ pub struct UvOrigin {
     pub root: usize,
     /// What pyproject.toml asked for when the lock was made.
     pub requires: Vec<Dependency>,
+    /// What the groups of the connector need.
+    pub development: Vec<Dependency>,
 }
 
 /// One version of a package.

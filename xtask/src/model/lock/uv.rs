@@ -34,6 +34,9 @@ struct Entry {
     dependencies: Vec<Edge>,
     #[serde(default)]
     optional_dependencies: BTreeMap<String, Vec<Edge>>,
+    /// By group; only the connector itself has them.
+    #[serde(default)]
+    dev_dependencies: BTreeMap<String, Vec<Edge>>,
     sdist: Option<FileEntry>,
     #[serde(default)]
     wheels: Vec<FileEntry>,
@@ -96,6 +99,8 @@ pub fn parse(text: &str) -> Result<Lock, String> {
         )?;
     let requires =
         requires(&document.package[root]).map_err(|error| format!("requires-dist: {error}"))?;
+    let development = development(&document.package[root])
+        .map_err(|error| format!("dev-dependencies: {error}"))?;
     let packages = document.package.into_iter().map(|entry| {
         let place = format!("package {}", entry.name);
         package(entry).map_err(|error| format!("{place}: {error}"))
@@ -104,7 +109,11 @@ pub fn parse(text: &str) -> Result<Lock, String> {
     Ok(Lock::new(
         packages,
         python,
-        Origin::Uv(UvOrigin { root, requires }),
+        Origin::Uv(UvOrigin {
+            root,
+            requires,
+            development,
+        }),
     ))
 }
 
@@ -168,6 +177,13 @@ fn dependencies(entry: &Entry) -> Result<Vec<Dependency>, String> {
         }
     }
     Ok(all)
+}
+
+fn development(root: &Entry) -> Result<Vec<Dependency>, String> {
+    let edges = root.dev_dependencies.values().flatten();
+    edges
+        .map(|edge| dependency(edge, Activation::Always))
+        .collect()
 }
 
 fn dependency(edge: &Edge, activation: Activation) -> Result<Dependency, String> {

@@ -15,6 +15,7 @@ mod release;
 mod secrets;
 mod security;
 mod tags;
+pub mod tools;
 
 use camino::Utf8PathBuf;
 
@@ -46,6 +47,8 @@ pub enum Run {
     Connector(fn(&Subject) -> Vec<Defect>),
     /// The answer is by index into the subjects.
     Fleet(fn(&[Subject]) -> Vec<(usize, Defect)>),
+    /// A command runs a program, and hands the answer to [`Check::finding`].
+    Tool(tools::Tool),
 }
 
 /// What is wrong, in which file of the connector, and the next step.
@@ -98,6 +101,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         secrets::CHECKS,
         documentation::CHECKS,
         fleet::CHECKS,
+        tools::CHECKS,
     ]
     .into_iter()
     .flatten()
@@ -109,9 +113,9 @@ impl Check {
         match self.run {
             Run::Connector(run) => run(subject)
                 .into_iter()
-                .map(|defect| self.finding(subject, defect))
+                .map(|defect| self.finding(&subject.files.name, defect))
                 .collect(),
-            Run::Fleet(_) => Vec::new(),
+            Run::Fleet(_) | Run::Tool(_) => Vec::new(),
         }
     }
 
@@ -120,17 +124,20 @@ impl Check {
         match self.run {
             Run::Fleet(run) => run(subjects)
                 .into_iter()
-                .filter_map(|(index, defect)| Some(self.finding(subjects.get(index)?, defect)))
+                .filter_map(|(index, defect)| {
+                    Some(self.finding(&subjects.get(index)?.files.name, defect))
+                })
                 .collect(),
-            Run::Connector(_) => Vec::new(),
+            Run::Connector(_) | Run::Tool(_) => Vec::new(),
         }
     }
 
-    fn finding(&self, subject: &Subject, defect: Defect) -> Finding {
+    /// A defect of this check as a finding of a connector.
+    pub fn finding(&self, connector: &str, defect: Defect) -> Finding {
         Finding {
             check: self.id,
             severity: self.severity,
-            connector: subject.files.name.clone(),
+            connector: connector.to_owned(),
             file: defect.file,
             at: defect.at,
             message: defect.message,

@@ -4,7 +4,13 @@ use serde::Deserialize;
 use toml::{Spanned, Value};
 
 use super::{Check, Defect, Kind, Released, Run, Subject, place_of, tags};
-use crate::model::{connector_files::ConnectorFiles, finding::Severity, yaml::Node, yaml::Place};
+use crate::model::{
+    connector_files::ConnectorFiles,
+    finding::Severity,
+    lock::content_hash,
+    pyproject::Pyproject,
+    yaml::{Node, Place},
+};
 
 pub const CHECKS: &[Check] = &[
     Check {
@@ -13,6 +19,13 @@ pub const CHECKS: &[Check] = &[
         severity: Severity::Error,
         applies: "python and low-code, not released yet",
         run: Run::Connector(lock_file),
+    },
+    Check {
+        id: "poetry-lock",
+        description: "poetry.lock was made from the pyproject.toml beside it (its content-hash)",
+        severity: Severity::Error,
+        applies: "python and low-code with a poetry.lock",
+        run: Run::Connector(poetry_lock),
     },
     Check {
         id: "license-equal",
@@ -183,6 +196,35 @@ fn lock_file(subject: &Subject) -> Vec<Defect> {
         _ => None,
     });
     defects
+}
+
+/// `uv lock --check` does the same for a uv.lock, as a tool check.
+fn poetry_lock(subject: &Subject) -> Vec<Defect> {
+    const LOCK: &str = "poetry.lock";
+    let (Some(lock), Some(pyproject)) = (subject.files.text(LOCK), subject.files.text(PYPROJECT))
+    else {
+        return Vec::new();
+    };
+    let Ok(pyproject) = Pyproject::parse(pyproject) else {
+        // Its own checks say so.
+        return Vec::new();
+    };
+    // Poetry writes it into the last table.
+    let key = "\ncontent-hash = \"";
+    let found = lock.rfind(key).map(|offset| offset + 1);
+    let recorded = found.and_then(|offset| lock[offset..].split('"').nth(1));
+    let message = match recorded {
+        Some(recorded) if content_hash::matches(&pyproject, recorded) => return Vec::new(),
+        Some(_) => "it was made from another pyproject.toml: its content-hash is another",
+        None => "it has no content-hash",
+    };
+    let at = found.map_or(Place::START, |offset| place_of(lock, offset));
+    vec![subject.in_file(
+        LOCK,
+        at,
+        message,
+        "run `poetry lock`, and commit the lock file",
+    )]
 }
 
 /// The readable pyproject.toml of a Python connector.

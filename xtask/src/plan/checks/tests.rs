@@ -3,7 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::model::{connector_files::Content, yaml::Document};
+use crate::model::{
+    connector_files::Content, lock::content_hash, pyproject::Pyproject, yaml::Document,
+};
+
+const PYPROJECT_TOML: &str = "pyproject.toml";
 
 const GOOD: &str = r#"data:
   ab_internal:
@@ -158,11 +162,16 @@ impl Fixture {
         };
         good.file("metadata.yaml", GOOD)
             .file("pyproject.toml", PYPROJECT)
-            .file("poetry.lock", "")
             .file("icon.svg", ICON)
     }
 
+    /// With pyproject.toml comes the lock that is made from it.
     fn file(mut self, path: &str, text: &str) -> Fixture {
+        if let (PYPROJECT_TOML, Ok(pyproject)) = (path, Pyproject::parse(text)) {
+            let hash = content_hash::content_hash(&pyproject, content_hash::Groups::Counted);
+            let lock = format!("[metadata]\ncontent-hash = \"{hash}\"\n");
+            self = self.file("poetry.lock", &lock);
+        }
         self.files
             .files
             .insert(path.into(), Content::Text(text.to_owned()));
@@ -666,6 +675,16 @@ fn packages() {
             "uv.lock",
             good().without("poetry.lock").file("uv.lock", ""),
             &[],
+        ),
+        (
+            "a lock of other dependencies",
+            good().file("poetry.lock", "[metadata]\ncontent-hash = \"0\"\n"),
+            &["poetry-lock"],
+        ),
+        (
+            "a lock without a hash",
+            good().file("poetry.lock", ""),
+            &["poetry-lock"],
         ),
         (
             "setup.py beside",

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use pep508_rs::{ExtraName, MarkerEnvironment, PackageName};
 
-use super::Reason;
+use super::{Purpose, Reason};
 use crate::model::{
     dependency::{Activation, Dependency},
     lock::{Duplicates, Lock, Origin, Package, Source},
@@ -12,9 +12,10 @@ use crate::model::{
     target::Target,
 };
 
-/// Every package that the connector needs on `target`, once. Dependency groups and optional packages that no
-/// extra calls in are never reached.
+/// Every package that the connector needs on `target`, once. Optional packages that no extra calls in are never
+/// reached, nor are dependency groups for an image.
 pub fn walk<'a>(
+    purpose: Purpose,
     pyproject: &'a Pyproject,
     lock: &'a Lock,
     target: Target,
@@ -31,14 +32,25 @@ pub fn walk<'a>(
         seen: BTreeSet::new(),
         reasons: Vec::new(),
     };
-    let (roots, by) = match &lock.origin {
-        Origin::Poetry(_) => (&pyproject.dependencies, "the connector".to_owned()),
+    let (roots, groups, by) = match &lock.origin {
+        Origin::Poetry(_) => (
+            &pyproject.dependencies,
+            &pyproject.development,
+            "the connector".to_owned(),
+        ),
         Origin::Uv(origin) => {
             let root = &lock.packages[origin.root];
-            (&root.dependencies, root.name.to_string())
+            (
+                &root.dependencies,
+                &origin.development,
+                root.name.to_string(),
+            )
         }
     };
     walk.follow(roots, &by, &[]);
+    if purpose == Purpose::Development {
+        walk.follow(groups, &by, &[]);
+    }
     walk.run();
     while walk.settle() {
         walk.run();

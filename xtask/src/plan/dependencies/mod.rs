@@ -78,6 +78,15 @@ impl How {
     }
 }
 
+/// What a closure is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// An image: dependency groups are left out.
+    Image,
+    /// Work on the connector: every dependency group that is not optional comes along.
+    Development,
+}
+
 impl Closure {
     /// Resolves `lock` for `target`. All that stands in the way comes back at once.
     pub fn resolve(
@@ -85,10 +94,19 @@ impl Closure {
         lock: &Lock,
         target: Target,
     ) -> Result<Closure, Vec<Reason>> {
+        Closure::resolve_for(Purpose::Image, pyproject, lock, target)
+    }
+
+    fn resolve_for(
+        purpose: Purpose,
+        pyproject: &Pyproject,
+        lock: &Lock,
+        target: Target,
+    ) -> Result<Closure, Vec<Reason>> {
         fresh::check(pyproject, lock, target)?;
         let mut packages = Vec::new();
         let mut reasons = Vec::new();
-        for package in closure::walk(pyproject, lock, target)? {
+        for package in closure::walk(purpose, pyproject, lock, target)? {
             match choose::choose(package, target) {
                 Ok(planned) => packages.push(planned),
                 Err(reason) => reasons.push(reason),
@@ -145,6 +163,12 @@ pub fn plan(
     } else {
         Err(reason::problem(lock.file_name(), &reasons))
     }
+}
+
+/// What is installed to work on a connector: its image's packages and those of its dependency groups.
+pub fn development(pyproject: &Pyproject, lock: &Lock, target: Target) -> Result<Closure, Problem> {
+    Closure::resolve_for(Purpose::Development, pyproject, lock, target)
+        .map_err(|reasons| reason::problem(lock.file_name(), &reasons))
 }
 
 fn unlocked(pyproject: &Pyproject, targets: &[Target]) -> Result<Dependencies, Problem> {

@@ -1,0 +1,288 @@
+//! Checks that run programs: poe tasks in a connector's own environment, and the CDK of its base image.
+
+use std::{
+    cell::LazyCell,
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, anyhow};
+use camino::Utf8Path;
+use xshell::{Shell, cmd};
+
+use super::{
+    Context,
+    environment::{Environments, Tooling, packaged_in},
+    manifests::{self, Judged},
+    work,
+};
+use crate::{
+    model::{connector::Connector, finding::Finding, problem::Problem, yaml::Place},
+    plan::checks::{
+        Check, Defect, Run,
+        tools::{self, TaskRun, Tool},
+    },
+    tools::{
+        files::remove_file,
+        poe::Poe,
+        process::{Finished, Program, check_interrupted},
+        python_environment::PythonEnvironment,
+    },
+};
+
+/// Unit tests of a heavy connector take minutes.
+const LIMIT: Duration = Duration::from_secs(30 * 60);
+/// pytest's exit code for "no tests were collected".
+const NO_TESTS: i32 = 5;
+
+/// One tool check of one connector, run.
+#[derive(Debug)]
+pub struct Ran {
+    pub connector: String,
+    pub check: &'static str,
+    pub outcome: Outcome,
+}
+
+#[derive(Debug)]
+pub enum Outcome {
+    /// With a few words where there is something to say.
+    #[allow(dead_code, reason = "shown where passed checks are listed")]
+    Passed(String),
+    Failed(Vec<Finding>),
+    /// The connector defines nothing to run: why.
+    Skipped(String),
+    /// It is for connectors of another kind.
+    Inapplicable,
+    /// It could not be run, which says nothing of the connector.
+    Unknown(anyhow::Error),
+}
+
+/// Runs those of `checks` that are tool checks, over all connectors; by connector, in the order of `checks`.
+pub fn run(
+    context: &Context,
+    connectors: &[Connector],
+    checks: &[&'static Check],
+) -> Result<Vec<Ran>> {
+    let asked: Vec<(&'static Check, Tool)> = checks
+        .iter()
+        .filter_map(|check| match check.run {
+            Run::Tool(tool) => Some((*check, tool)),
+            _ => None,
+        })
+        .collect();
+    let by_cdk = |(_, tool): &(_, Tool)| matches!(tool, Tool::Manifest | Tool::Components);
+    let judged = match asked.iter().any(by_cdk) {
+        true => manifests::judge(context, connectors),
+        false => BTreeMap::new(),
+    };
+    let environments = Environments::open(context)?;
+    let jobs = context.resolved.config.parallelism();
+    let ran = work::each(connectors, jobs, |connector| {
+        let judged = judged.get(connector.name.as_str());
+        let bench = LazyCell::new(|| Bench::of(context, &environments, connector));
+        let outcome = |tool: Tool, check| match tool {
+            Tool::Manifest => of_cdk(judged, connector, manifests::MANIFEST, check),
+            Tool::Components => of_cdk(judged, connector, manifests::COMPONENTS, check),
+            Tool::UvLock => uv_lock(context, &environments.uv, connector, check),
+            Tool::Format | Tool::Lint | Tool::UnitTests => match &*bench {
+                Ok(bench) => bench.task(tool, check),
+                Err(error) => Outcome::Unknown(again(error)),
+            },
+        };
+        let one = |(check, tool): &(&'static Check, Tool)| Ran {
+            connector: connector.name.to_string(),
+            check: check.id,
+            outcome: outcome(*tool, check),
+        };
+        asked.iter().map(one).collect::<Vec<_>>()
+    });
+    check_interrupted()?;
+    Ok(ran.into_iter().flatten().collect())
+}
+
+/// Where the poe tasks of one connector run.
+struct Bench<'a> {
+    context: &'a Context<'a>,
+    connector: &'a Connector,
+    poe: Poe<'a>,
+    tasks: BTreeSet<String>,
+    tooling: Tooling,
+}
+
+impl<'a> Bench<'a> {
+    fn of(
+        context: &'a Context,
+        environments: &'a Environments,
+        connector: &'a Connector,
+    ) -> Result<Bench<'a>> {
+        let poe = Poe {
+            uv: &environments.uv,
+            pinned: &context.resolved.config.tools.poe,
+        };
+        let directory = context.repo.root.join(&connector.directory);
+        let tasks = poe
+            .tasks(&directory)
+            .with_context(|| format!("list the poe tasks of {}", connector.name))?;
+        let wanted = [Tool::Format, Tool::Lint, Tool::UnitTests]
+            .iter()
+            .any(|tool| tool.task().is_some_and(|task| tasks.contains(task)));
+        let tooling = match wanted {
+            true => environments.of(connector)?,
+            false => Tooling::Missing("it defines none of the poe tasks".to_owned()),
+        };
+        Ok(Bench {
+            context,
+            connector,
+            poe,
+            tasks,
+            tooling,
+        })
+    }
+
+    fn task(&self, tool: Tool, check: &'static Check) -> Outcome {
+        let task = tool.task().unwrap_or_default();
+        if !self.tasks.contains(task) {
+            return Outcome::Skipped(format!("it defines no poe task `{task}`"));
+        }
+        match &self.tooling {
+            Tooling::Missing(why) => Outcome::Skipped(why.clone()),
+            Tooling::Ready {
+                environment,
+                variables,
+            } => self
+                .run(tool, task, environment, variables, check)
+                .unwrap_or_else(Outcome::Unknown),
+        }
+    }
+
+    fn run(
+        &self,
+        tool: Tool,
+        task: &str,
+        environment: &PythonEnvironment,
+        variables: &[(String, String)],
+        check: &'static Check,
+    ) -> Result<Outcome> {
+        let Connector {
+            name, directory, ..
+        } = self.connector;
+        let root = &self.context.repo.root;
+        remove_file(&environment.junit())?;
+        let step = self.context.report.step(format!("{name} {task}"));
+        let finished = self
+            .poe
+            .run(&root.join(directory), task, variables, LIMIT)?;
+        let junit = fs::read_to_string(environment.junit()).ok();
+        let tests = junit.as_deref().and_then(tools::tests_run);
+        if finished.status.success() && finished.timed_out.is_none() {
+            let said = tests.map_or_else(|| "ok".to_owned(), |count| format!("{count} tests"));
+            step.done(&said);
+            return Ok(Outcome::Passed(said));
+        }
+        if finished.status.code() == Some(NO_TESTS) && tests == Some(0) {
+            step.done("no tests");
+            return Ok(Outcome::Skipped("there are no tests".to_owned()));
+        }
+        step.failed();
+        let output = both(&finished);
+        let run = TaskRun {
+            ending: &finished.ending(),
+            output: &output,
+            junit: junit.as_deref(),
+        };
+        let defined_in = ["poe_tasks.toml", "pyproject.toml"]
+            .into_iter()
+            .find(|file| root.join(directory).join(file).is_file());
+        let defects =
+            tools::task_defects(tool, &run, directory, defined_in.unwrap_or("metadata.yaml"));
+        Ok(failed(check, self.connector, defects))
+    }
+}
+
+/// What a program printed on both streams.
+fn both(finished: &Finished) -> String {
+    format!(
+        "{}\n{}",
+        finished.text(),
+        String::from_utf8_lossy(&finished.stderr)
+    )
+}
+
+fn failed(check: &Check, connector: &Connector, defects: Vec<Defect>) -> Outcome {
+    let finding = |defect| check.finding(connector.name.as_str(), defect);
+    Outcome::Failed(defects.into_iter().map(finding).collect())
+}
+
+fn uv_lock(
+    context: &Context,
+    uv: &Utf8Path,
+    connector: &Connector,
+    check: &'static Check,
+) -> Outcome {
+    let place = packaged_in(connector);
+    let directory = context.repo.root.join(&place);
+    if !directory.join("uv.lock").is_file() {
+        return Outcome::Inapplicable;
+    }
+    let run = || -> Result<Outcome> {
+        let shell = Shell::new().context("open a shell")?;
+        shell.change_dir(&directory);
+        let finished = Program::from(cmd!(shell, "{uv} --no-progress lock --check"))
+            .limit(LIMIT)
+            .finish()?;
+        if finished.status.success() && finished.timed_out.is_none() {
+            return Ok(Outcome::Passed("ok".to_owned()));
+        }
+        if !finished.tail().contains("needs to be updated") {
+            return Ok(Outcome::Unknown(finished.error().into()));
+        }
+        let defect = Defect {
+            file: place.join("uv.lock"),
+            at: Place::START,
+            message: "it was made from another pyproject.toml".to_owned(),
+            help: format!("run `uv lock` in {place}, and commit the lock file"),
+        };
+        Ok(failed(check, connector, vec![defect]))
+    };
+    run().unwrap_or_else(Outcome::Unknown)
+}
+
+/// The part of what the CDK says that concerns one of the two files.
+fn of_cdk(
+    judged: Option<&Result<Judged>>,
+    connector: &Connector,
+    file: &str,
+    check: &'static Check,
+) -> Outcome {
+    let judged = match judged {
+        None => return Outcome::Inapplicable,
+        Some(Err(error)) => return Outcome::Unknown(again(error)),
+        Some(Ok(judged)) => judged,
+    };
+    if file == manifests::COMPONENTS && judged.files.components.is_none() {
+        return Outcome::Inapplicable;
+    }
+    let defects = tools::manifest_defects(
+        &judged.faults,
+        file,
+        &connector.directory,
+        &judged.files.manifest,
+    );
+    match defects.is_empty() {
+        true => Outcome::Passed(format!("CDK {}", judged.cdk)),
+        false => failed(check, connector, defects),
+    }
+}
+
+/// The same error for another check: the same words and exit code.
+pub fn again(error: &anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<Problem>() {
+        Some(problem) => Problem {
+            message: format!("{error:#}"),
+            ..problem.clone()
+        }
+        .into(),
+        None => anyhow!("{error:#}"),
+    }
+}

@@ -1,0 +1,126 @@
+//! Virtual environments for a connector's own tools, made by uv below target/.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use camino::{Utf8Path, Utf8PathBuf};
+use xshell::{Shell, cmd};
+
+use super::{
+    files::{remove_directory, write},
+    interpreter,
+    process::Program,
+};
+use crate::model::{problem::Problem, target::Interpreter};
+
+/// uv may fetch an interpreter.
+const MAKE: Duration = Duration::from_secs(600);
+const INSTALL: Duration = Duration::from_secs(300);
+
+/// A virtual environment: `venv` in its directory, and beside it what tools leave behind.
+#[derive(Debug, Clone)]
+pub struct PythonEnvironment {
+    directory: Utf8PathBuf,
+}
+
+impl PythonEnvironment {
+    /// The one in `directory`, made or not.
+    pub fn at(directory: Utf8PathBuf) -> PythonEnvironment {
+        PythonEnvironment { directory }
+    }
+
+    /// Where the environment itself lies.
+    pub fn venv(&self) -> Utf8PathBuf {
+        self.directory.join("venv")
+    }
+
+    /// The JUnit file that pytest writes.
+    pub fn junit(&self) -> Utf8PathBuf {
+        self.directory.join("junit.xml")
+    }
+
+    /// Makes it anew, empty, for Python `version` such as `3.11`, and says what its interpreter is.
+    pub fn make(&self, uv: &Utf8Path, version: &str) -> Result<Interpreter> {
+        remove_directory(&self.directory)?;
+        let venv = self.venv();
+        let shell = Shell::new().context("open a shell")?;
+        let make = cmd!(
+            shell,
+            "{uv} --quiet venv --no-project --no-config --python {version} {venv}"
+        );
+        let made = Program::from(make).limit(MAKE).finish()?;
+        if !made.status.success() {
+            return Err(
+                Problem::environment(format!("make a Python {version} environment: {}", made.error()))
+                    .help(format!("install Python {version} (`uv python install {version}`, pyenv, or the system's packages)"))
+                    .into(),
+            );
+        }
+        self.interpreter()
+    }
+
+    /// Its interpreter.
+    pub fn interpreter(&self) -> Result<Interpreter> {
+        interpreter::of_host(&self.venv().join("bin/python"))
+    }
+
+    /// Installs exactly what `list` names with its hashes, from the files in `wheels`, and notes `key`.
+    pub fn install(
+        &self,
+        uv: &Utf8Path,
+        list: &Utf8Path,
+        wheels: &Utf8Path,
+        key: &str,
+    ) -> Result<()> {
+        let venv = self.venv();
+        let shell = Shell::new().context("open a shell")?;
+        let install = cmd!(
+            shell,
+            "{uv} --quiet pip install --no-config --python {venv} --no-deps --require-hashes --no-index --find-links {wheels} --requirements {list}"
+        );
+        Program::from(install).limit(INSTALL).output()?;
+        write(&self.directory.join("key"), key)
+    }
+
+    /// Whether it was made whole under this key.
+    pub fn is(&self, key: &str) -> bool {
+        std::fs::read_to_string(self.directory.join("key")).is_ok_and(|noted| noted == key)
+    }
+
+    /// What tools are told by their environment: to use this one, and to leave nothing in the working tree.
+    /// `path` is where Python looks for modules besides.
+    pub fn variables(&self, path: &[Utf8PathBuf]) -> Result<Vec<(String, String)>> {
+        let venv = self.venv();
+        let mut programs = vec![venv.join("bin").into_std_path_buf()];
+        programs.extend(std::env::split_paths(
+            &std::env::var_os("PATH").unwrap_or_default(),
+        ));
+        let programs = std::env::join_paths(programs).context("put the environment on PATH")?;
+        let cache = |name: &str| self.directory.join("caches").join(name).into_string();
+        let path: Vec<&str> = path.iter().map(|directory| directory.as_str()).collect();
+        let pytest = format!(
+            "{} -o cache_dir={} -o junit_family=xunit1 --junitxml={}",
+            std::env::var("PYTEST_ADDOPTS").unwrap_or_default(),
+            cache("pytest"),
+            self.junit()
+        );
+        Ok([
+            ("PATH", programs.to_string_lossy().into_owned()),
+            ("VIRTUAL_ENV", venv.clone().into_string()),
+            ("UV_PROJECT_ENVIRONMENT", venv.into_string()),
+            // `uv run` in a task would install again, and write a uv.lock where there is a poetry.lock.
+            ("UV_NO_SYNC", "1".to_owned()),
+            ("PYTHONPATH", path.join(":")),
+            ("PYTHONPYCACHEPREFIX", cache("pycache")),
+            ("PYTEST_ADDOPTS", pytest.trim().to_owned()),
+            ("RUFF_CACHE_DIR", cache("ruff")),
+            // One line a finding, which starts with its place.
+            ("RUFF_OUTPUT_FORMAT", "concise".to_owned()),
+            ("MYPY_CACHE_DIR", cache("mypy")),
+            ("HYPOTHESIS_STORAGE_DIRECTORY", cache("hypothesis")),
+            ("COVERAGE_FILE", cache("coverage")),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into())
+    }
+}

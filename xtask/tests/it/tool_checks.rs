@@ -1,0 +1,225 @@
+//! `connector check --tools` against a fake uv, whose poe runs what a connector's file `tasks` says.
+
+use std::path::Path;
+
+use crate::monorepo::{CONNECTORS, Finished, Monorepo};
+
+const DIRECTORY: &str = "airbyte-integrations/connectors/source-py";
+
+/// A connector that locks six and has these tasks.
+fn with_tasks(tasks: &str) -> Monorepo {
+    Monorepo::new()
+        .python("source-py")
+        .file(&format!("{DIRECTORY}/tasks"), tasks)
+}
+
+fn check(repo: &Monorepo, arguments: &[&str]) -> Finished {
+    tooled(repo, &[&["check"], arguments].concat(), &[])
+}
+
+/// `connector ARGUMENTS` with the fake uv.
+fn tooled(repo: &Monorepo, arguments: &[&str], variables: &[(&str, &str)]) -> Finished {
+    let fakes = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+    let path = [fakes.join("fake_uv"), fakes.join("fake")]
+        .into_iter()
+        .chain(["/usr/bin".into(), "/bin".into()]);
+    let path = std::env::join_paths(path).unwrap();
+    let xtask = repo.xtask().env("PATH", path.to_str().unwrap());
+    variables
+        .iter()
+        .fold(xtask, |xtask, (name, value)| xtask.env(name, value))
+        .run(&[&["connector"], arguments].concat())
+}
+
+const ONLY: [&str; 4] = [
+    "--only",
+    "format,lint,unit-tests",
+    "--output-format",
+    "json",
+];
+
+#[test]
+fn tasks_run_in_an_environment_of_the_lock_and_leave_the_tree_as_it_is() {
+    let repo = with_tasks(
+        "format-check true\n\
+         lint-check test \"$UV_PROJECT_ENVIRONMENT\" = \"$VIRTUAL_ENV\" && test -x \"$VIRTUAL_ENV/bin/python\"\n\
+         test-unit-tests python3 -c 'import os, main; assert os.environ[\"RUFF_CACHE_DIR\"]'\n",
+    );
+    let document = check(&repo, &ONLY).code(0).json();
+    assert_eq!(document["findings"].as_array().unwrap().len(), 0);
+    let log = repo.log();
+    let wheel = "sha256:4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274";
+    assert!(
+        log.contains(&format!("six==1.17.0 --hash={wheel}")),
+        "{log}"
+    );
+    for option in [
+        "--no-deps",
+        "--require-hashes",
+        "--no-index",
+        "--find-links",
+    ] {
+        assert!(log.contains(option), "{option}\n{log}");
+    }
+    assert!(log.contains("--executor simple format-check"), "{log}");
+    let left = std::fs::read_dir(repo.root().join(DIRECTORY)).unwrap();
+    let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(
+        left,
+        [
+            "main.py",
+            "metadata.yaml",
+            "poetry.lock",
+            "pyproject.toml",
+            "tasks"
+        ]
+    );
+    check(&repo, &ONLY).code(0);
+    assert_eq!(
+        repo.log().matches("uv --quiet pip install").count(),
+        1,
+        "an environment is made again only for another lock"
+    );
+}
+
+#[test]
+fn what_tasks_print_becomes_findings_at_their_places() {
+    let repo = with_tasks(
+        "format-check echo 'Would reformat: main.py'; exit 1\n\
+         lint-check echo 'main.py:3:5: F401 unused'; exit 1\n\
+         test-unit-tests echo 'no pytest' >&2; exit 4\n",
+    );
+    let document = check(&repo, &ONLY).code(1).json();
+    let found: Vec<_> = document["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            let text = |key: &str| one[key].as_str().unwrap().to_owned();
+            (text("check"), text("file"), one["line"].as_u64().unwrap())
+        })
+        .collect();
+    let at =
+        |check: &str, file: &str, line| (check.to_owned(), format!("{DIRECTORY}/{file}"), line);
+    assert_eq!(
+        found,
+        [
+            at("format", "main.py", 1),
+            at("lint", "main.py", 3),
+            at("unit-tests", "pyproject.toml", 1)
+        ]
+    );
+    let said = document["findings"][2]["message"].as_str().unwrap();
+    assert!(
+        said.contains("exited with 4") && said.contains("no pytest"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_missing_task_is_skipped_and_said() {
+    let repo = with_tasks("format-check true\n");
+    check(&repo, &ONLY)
+        .code(0)
+        .says("source-py: lint is skipped: it defines no poe task `lint-check`")
+        .says("source-py: unit-tests is skipped");
+}
+
+#[test]
+fn a_stale_lock_is_a_finding_and_makes_no_environment() {
+    let repo = with_tasks("format-check true\n");
+    let pyproject = repo
+        .read(&format!("{DIRECTORY}/pyproject.toml"))
+        .replace("six = \"", "seven = \"");
+    let repo = repo.file(&format!("{DIRECTORY}/pyproject.toml"), &pyproject);
+    let only = ["--only", "poetry-lock,format", "--output-format", "json"];
+    let finished = check(&repo, &only).code(2).says("content-hash");
+    assert_eq!(finished.json()["findings"][0]["check"], "poetry-lock");
+    assert!(!repo.log().contains("pip install"));
+}
+
+#[test]
+fn a_uv_lock_is_checked_by_uv() {
+    let only = ["--only", "uv-lock", "--output-format", "json"];
+    let repo = with_tasks("").file(&format!("{DIRECTORY}/uv.lock"), "version = 1\n");
+    let document = check(&repo, &only).code(1).json();
+    assert_eq!(
+        document["findings"][0]["file"],
+        format!("{DIRECTORY}/uv.lock")
+    );
+    check(&repo.file(&format!("{DIRECTORY}/fresh"), ""), &only).code(0);
+}
+
+#[test]
+fn tool_checks_run_only_when_they_are_asked_for() {
+    let repo = with_tasks("format-check exit 1\n");
+    let skip = ["--skip", "lock-file,license-equal,version-equal"];
+    check(&repo, &skip);
+    assert!(!repo.log().contains("uv "), "{}", repo.log());
+    check(&repo, &[&skip[..], &["--tools"]].concat()).code(1);
+    assert!(repo.log().contains("format-check"));
+    let list = check(&repo, &["--list"]).code(0).stdout;
+    for id in ["unit-tests", "manifest-valid", "components", "uv-lock"] {
+        assert!(list.contains(&format!("\n{id} ")), "{id}\n{list}");
+    }
+}
+
+const MANIFESTS: [&str; 4] = [
+    "--only",
+    "manifest-valid,components",
+    "--output-format",
+    "json",
+];
+
+#[test]
+fn what_the_cdk_of_the_base_image_says_stands_at_lines_of_the_files() {
+    let directory = format!("{CONNECTORS}/source-m");
+    let manifest = "version: 6.1.0\ndefinitions:\n  a:\n    name: 1\nstreams:\n  - $ref: \"#/definitions/a\"\n";
+    let repo = Monorepo::new()
+        .manifest_only("source-m")
+        .file(&format!("{directory}/manifest.yaml"), manifest)
+        .file(&format!("{directory}/components.py"), "a = 1\nb =\n");
+    let says = r#"{"cdk": "6.11.1", "found": {"source-m": [
+        {"file": "manifest.yaml", "path": ["streams", "0", "name"], "line": null, "message": "1 is not of type 'string'"},
+        {"file": "components.py", "path": [], "line": 2, "message": "it does not compile: invalid syntax"}]}}"#;
+    let document = tooled(
+        &repo,
+        &[&["check"], &MANIFESTS[..]].concat(),
+        &[("FAKE_CDK", says)],
+    )
+    .code(1)
+    .says("1 judged by CDK 6.11.1")
+    .json();
+    let found = document["findings"].as_array().unwrap();
+    let at = |index: usize| (found[index]["file"].clone(), found[index]["line"].clone());
+    assert_eq!(
+        at(0),
+        (format!("{directory}/components.py").into(), 2.into())
+    );
+    assert_eq!(
+        at(1),
+        (format!("{directory}/manifest.yaml").into(), 4.into())
+    );
+    assert_eq!(found.len(), 2);
+}
+
+#[test]
+fn a_base_image_that_can_not_judge_says_nothing_of_the_connector() {
+    let repo = Monorepo::new().manifest_only("source-m");
+    let variables = [("FAKE_DOCKER", "no-cdk")];
+    let finished = tooled(&repo, &[&["check"], &MANIFESTS[..]].concat(), &variables)
+        .code(1)
+        .says("ask the CDK of docker.io/airbyte/base:1.0.0")
+        .says("No module named 'airbyte_cdk'");
+    assert_eq!(finished.json()["findings"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn without_an_engine_manifests_are_not_judged() {
+    let repo = Monorepo::new().manifest_only("source-m");
+    let variables = [("FAKE_DOCKER", "no-engine")];
+    tooled(&repo, &[&["check"], &MANIFESTS[..]].concat(), &variables)
+        .code(3)
+        .says("Cannot connect to the Docker daemon");
+}
