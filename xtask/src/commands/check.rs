@@ -2,7 +2,10 @@
 //!
 //! Here the clock is read and files are gathered; `plan::checks` judges.
 
+mod earlier;
+
 use std::{
+    collections::BTreeMap,
     io::Write,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
@@ -26,7 +29,7 @@ use crate::{
         problem::{Exit, Problem},
     },
     plan::{
-        checks::{self, Run, Subject},
+        checks::{self, Earlier, Run, Subject},
         exceptions::{self, Judged},
         selection::{Pages, Selected},
     },
@@ -45,7 +48,10 @@ pub fn run(context: &Context, flags: &Check) -> Result<Exit> {
     }
     let start = Instant::now();
     let config = &context.resolved.config;
-    let named = directories(context, flags)?;
+    let Scope {
+        directories: named,
+        earlier,
+    } = scope(context, flags)?;
     let files: Vec<ConnectorFiles> =
         work::each(&named, config.parallelism(), |(directory, selected)| {
             if *selected {
@@ -55,8 +61,9 @@ pub fn run(context: &Context, flags: &Check) -> Result<Exit> {
             }
         });
     let today = today()?;
-    let subjects = work::each(&files, config.parallelism(), |files| {
-        Subject::new(files, today, &config.checks)
+    let subjects = work::each(&files, config.parallelism(), |files| Subject {
+        earlier: earlier.get(&files.directory).cloned(),
+        ..Subject::new(files, today, &config.checks)
     });
     let selected: Vec<bool> = named.iter().map(|(_, selected)| *selected).collect();
     let mut found = find(context, &chosen, &subjects, &selected);
@@ -86,13 +93,22 @@ pub fn run(context: &Context, flags: &Check) -> Result<Exit> {
     Ok(exit(&judged.findings).max(unknown.unwrap_or(Exit::Success)))
 }
 
-/// The directories of all connectors, each with whether it is to be checked.
-fn directories(context: &Context, flags: &Check) -> Result<Vec<(Utf8PathBuf, bool)>> {
+/// What is checked.
+struct Scope {
+    /// The directories of all connectors, each with whether it is to be checked.
+    directories: Vec<(Utf8PathBuf, bool)>,
+    /// How those that a change touches were before it, by directory.
+    earlier: BTreeMap<Utf8PathBuf, Earlier>,
+}
+
+fn scope(context: &Context, flags: &Check) -> Result<Scope> {
     let config = &context.resolved.config;
     let Some(touched) = selection::touched(context, &flags.selection, Pages::Count)? else {
-        return context
-            .repo
-            .named_directories(config, &flags.selection.names);
+        let named = &flags.selection.names;
+        return Ok(Scope {
+            directories: context.repo.named_directories(config, named)?,
+            earlier: BTreeMap::new(),
+        });
     };
     let mut all = context.repo.named_directories(config, &[])?;
     for (directory, selected) in &mut all {
@@ -100,7 +116,10 @@ fn directories(context: &Context, flags: &Check) -> Result<Vec<(Utf8PathBuf, boo
             |connector: &Selected| directory.file_name() == Some(connector.name.as_str());
         *selected = touched.selection.connectors.iter().any(is_touched);
     }
-    Ok(all)
+    Ok(Scope {
+        directories: all,
+        earlier: earlier::of(context, &touched)?,
+    })
 }
 
 /// Runs the tool checks among the chosen, adds what they find, and gives what kept them from running.

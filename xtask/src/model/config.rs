@@ -59,7 +59,7 @@ pub struct Config {
 }
 
 /// What `connector check` is told besides the rules.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Checks {
     /// Further keys that metadata.yaml may have, by dotted path from its top; `*` stands for any key or member.
@@ -67,6 +67,8 @@ pub struct Checks {
     /// Headings that pages of much-supported Python sources have in this order, such as `## Setup guide`;
     /// CONNECTOR stands for the connector's name. None: the check does nothing.
     pub page_headings: Vec<String>,
+    /// Files and directories of a connector whose change asks for no new version, from the connector's directory.
+    pub unversioned_files: Vec<String>,
     /// Findings that are known and borne for a while.
     pub exceptions: Vec<Exception>,
 }
@@ -180,6 +182,31 @@ impl Default for Config {
             scan: Scan::default(),
             tools: Tools::default(),
             checks: Checks::default(),
+        }
+    }
+}
+
+impl Default for Checks {
+    fn default() -> Checks {
+        // Airbyte's own exceptions from its version increment check.
+        let unversioned_files = [
+            ".dockerignore",
+            "README.md",
+            "acceptance-test-config.yml",
+            "bootstrap.md",
+            "build.gradle",
+            "icon.svg",
+            "integration_tests",
+            "src/test",
+            "src/test-integration",
+            "src/test-performance",
+            "unit_tests",
+        ];
+        Checks {
+            metadata_keys: Vec::new(),
+            page_headings: Vec::new(),
+            unversioned_files: unversioned_files.map(str::to_owned).to_vec(),
+            exceptions: Vec::new(),
         }
     }
 }

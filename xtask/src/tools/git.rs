@@ -1,6 +1,7 @@
 //! git: what the history says of a connector, and what changed.
 
 pub mod history;
+pub mod objects;
 
 use anyhow::{Context, Result};
 use camino::Utf8Path;

@@ -1,6 +1,6 @@
 //! `connector check` as a program: formats, exit codes, exceptions, and the facts of a real fleet.
 
-use std::{collections::BTreeMap, os::unix::fs::symlink};
+use std::{collections::BTreeMap, os::unix::fs::symlink, path::Path, process::Command};
 
 use serde_json::Value;
 
@@ -150,6 +150,69 @@ fn two_connectors_with_one_definition_are_found_even_when_one_is_named() {
         .code(1)
         .json();
     assert_eq!(ids(&document), ["definition-id-unique"]);
+}
+
+/// In a real repository, below the top of the work tree, with the merge base not the base's tip.
+#[test]
+fn what_changed_is_compared_with_the_merge_base() {
+    let connector = format!("{CONNECTORS}/source-good");
+    let repo = good();
+    let root = repo.root();
+    let top = root.parent().unwrap().to_owned();
+    let text = repo.read(&format!("{connector}/metadata.yaml"));
+    git(&top, &["init", "--quiet"]);
+    git(&top, &["add", "repo"]);
+    git(&top, &["commit", "--quiet", "-m", "1"]);
+    git(&top, &["branch", "base"]);
+    let check = |repo: &Monorepo| {
+        let flags = ["--all-changed", "--base", "base", "--output-format", "json"];
+        check(repo, &flags)
+    };
+    let repo = repo.file(&format!("{connector}/unit_tests/test_x.py"), "");
+    assert_eq!(ids(&check(&repo).code(0).json()), [""; 0]);
+    let repo = repo.file(&format!("{connector}/components.py"), "");
+    let document = check(&repo).code(1).json();
+    assert_eq!(ids(&document), ["version-increment"]);
+    let message = document["findings"][0]["message"].as_str().unwrap();
+    assert!(message.contains("components.py changed"), "{message}");
+    let other = text
+        .replace("dfd88b22", "00000000")
+        .replace("airbyte/source-good", "airbyte/source-other");
+    let repo = repo.file(&format!("{connector}/metadata.yaml"), &other);
+    assert_eq!(
+        ids(&check(&repo).code(1).json()),
+        [
+            "definition-id-kept",
+            "version-increment",
+            "docker-repository-kept"
+        ]
+    );
+    let page = "# X\n## Changelog\n1.2.4\n1.2.3\n";
+    let repo = repo
+        .file(
+            &format!("{connector}/metadata.yaml"),
+            &text.replace("1.2.3", "1.2.4"),
+        )
+        .file("docs/integrations/sources/x.md", page);
+    assert_eq!(ids(&check(&repo).code(0).json()), [""; 0]);
+    let listed = repo.scratch().join("files");
+    std::fs::write(&listed, format!("{connector}/components.py\n")).unwrap();
+    let flags = ["--files-from", listed.to_str().unwrap()];
+    self::check(&repo, &flags)
+        .code(0)
+        .says("1 connectors checked");
+}
+
+fn git(directory: &Path, arguments: &[&str]) {
+    let identity = ["-c", "user.name=n", "-c", "user.email=n@example.com"];
+    let finished = Command::new("git")
+        .current_dir(directory)
+        .args(identity)
+        .args(arguments)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .output()
+        .unwrap();
+    assert!(finished.status.success(), "{finished:?}");
 }
 
 #[test]

@@ -9,6 +9,7 @@
 mod assets;
 mod documentation;
 mod fleet;
+mod increment;
 mod metadata;
 mod package;
 mod release;
@@ -69,6 +70,15 @@ pub enum Released {
     Yes,
 }
 
+/// A connector at the merge base.
+#[derive(Debug, Clone, Default)]
+pub struct Earlier {
+    /// metadata.yaml at each merge base that has one.
+    pub metadata: Vec<Document>,
+    /// The files that changed since, from the connector's directory.
+    pub changed: Vec<Utf8PathBuf>,
+}
+
 /// A connector with all that checks want to know of it.
 #[derive(Debug)]
 pub struct Subject<'a> {
@@ -76,6 +86,8 @@ pub struct Subject<'a> {
     pub pyproject: Option<Result<PyProject, Defect>>,
     pub today: Date,
     pub released: Released,
+    /// How it was before the change that is checked; None where nothing is compared, and for a new connector.
+    pub earlier: Option<Earlier>,
     pub settings: &'a Checks,
 }
 
@@ -95,6 +107,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         metadata::CHECKS,
         tags::CHECKS,
         release::CHECKS,
+        increment::CHECKS,
         package::CHECKS,
         assets::CHECKS,
         security::CHECKS,
@@ -153,6 +166,7 @@ impl<'a> Subject<'a> {
             pyproject: PyProject::of(files),
             today,
             released: Released::Unknown,
+            earlier: None,
             settings,
         }
     }

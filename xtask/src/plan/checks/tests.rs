@@ -139,6 +139,7 @@ struct Fixture {
     settings: Checks,
     today: &'static str,
     released: Released,
+    earlier: Option<Earlier>,
 }
 
 impl Fixture {
@@ -159,6 +160,7 @@ impl Fixture {
             settings: Checks::default(),
             today: "2026-06-15",
             released: Released::Unknown,
+            earlier: None,
         };
         good.file("metadata.yaml", GOOD)
             .file("pyproject.toml", PYPROJECT)
@@ -237,6 +239,7 @@ impl Fixture {
     fn findings(&self) -> Vec<Finding> {
         let mut subject = Subject::new(&self.files, self.today.parse().unwrap(), &self.settings);
         subject.released = self.released;
+        subject.earlier = self.earlier.clone();
         let subjects = [subject];
         all()
             .flat_map(|check| [check.of(&subjects[0]), check.of_fleet(&subjects)].concat())
@@ -997,6 +1000,63 @@ fn page_structure_is_asked_for_by_configuration() {
         &["page-structure"],
     );
     expect("less supported", with(reversed, "    sl: 200"), &[]);
+}
+
+#[test]
+fn the_version_is_compared_with_the_merge_base() {
+    const INCREMENT: &[&str] = &["version-increment"];
+    let edited = |from: &str, to: &str| {
+        assert_eq!(GOOD.matches(from).count(), 1, "{from}");
+        Document::read(&GOOD.replacen(from, to, 1)).unwrap()
+    };
+    let then = |version: &str| edited("Tag: 10.0.0", &format!("Tag: {version}"));
+    let since = |metadata: &[Document], now: &str, changed: &[&str]| {
+        let mut fixture = Fixture::good().version(now);
+        fixture.earlier = Some(Earlier {
+            metadata: metadata.to_vec(),
+            changed: changed.iter().map(|path| (*path).into()).collect(),
+        });
+        fixture
+    };
+    for (before, now, changed, expected) in [
+        ("9.1.0", "9.1.1", "main.py", &[][..]),
+        ("9.1.0", "9.1.0", "source_good/source.py", INCREMENT),
+        ("9.1.0", "9.1.0", "metadata.yaml", INCREMENT),
+        ("9.1.0", "9.1.0", "unit_tests/test_x.py", &[]),
+        ("9.1.0", "9.1.0", "icon.svg", &[]),
+        ("9.1.0", "9.1.0", "icon.svg.py", INCREMENT),
+        ("9.10.0", "9.9.0", "metadata.yaml", INCREMENT),
+        ("9.1.1", "9.1.1-rc.1", "metadata.yaml", INCREMENT),
+        ("9.1.1-rc.2", "9.1.1-rc.10", "main.py", &[]),
+        ("9.1.1-rc.10", "9.1.1-rc.2", "main.py", INCREMENT),
+        ("9.1.1-rc.2", "9.1.2-rc.1", "main.py", INCREMENT),
+        ("9.1.1-rc.2", "9.1.1", "main.py", &[]),
+        ("9.1.1-alpha", "9.1.2-rc.1", "main.py", &[]),
+    ] {
+        let fixture = since(&[then(before)], now, &[changed]);
+        let found = fixture.findings();
+        let found: Vec<_> = found
+            .iter()
+            .map(|one| one.check)
+            .filter(|id| *id != "release-candidate")
+            .collect();
+        assert_eq!(found, expected, "{before} -> {now}, {changed}");
+    }
+    let two = [then("9.1.0"), then("9.2.0")];
+    expect("criss-cross", since(&two, "9.1.1", &[]), INCREMENT);
+    expect("new", since(&[], "9.1.1", &["main.py"]), &[]);
+    let id = edited("dfd88b22", "00000000");
+    expect(
+        "other id",
+        since(&[id], "9.1.1", &[]),
+        &["definition-id-kept", "version-increment"],
+    );
+    let repository = edited("airbyte/source-good\n  doc", "airbyte/source-was\n  doc");
+    expect(
+        "other repository",
+        since(&[repository], "10.0.1", &[]),
+        &["docker-repository-kept"],
+    );
 }
 
 #[test]

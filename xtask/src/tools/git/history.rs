@@ -373,7 +373,7 @@ fn unrelated(name: &str) -> Problem {
 }
 
 /// SHA-1 or SHA-256, in hexadecimal.
-fn is_commit_id(text: &str) -> bool {
+pub(super) fn is_commit_id(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 

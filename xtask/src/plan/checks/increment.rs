@@ -1,0 +1,120 @@
+//! What must hold of a connector compared with the merge base.
+
+use std::cmp::Ordering;
+
+use camino::Utf8Path;
+use semver::Version;
+
+use super::{Check, Defect, Earlier, Run, Subject, release::is_candidate};
+use crate::model::finding::Severity;
+
+pub const CHECKS: &[Check] = &[
+    Check {
+        id: "version-increment",
+        description: "the version is higher than at the merge base when code changed, and never lower",
+        severity: Severity::Error,
+        applies: "connectors that were there at the merge base, with --all-changed or --since",
+        run: Run::Connector(increment),
+    },
+    Check {
+        id: "definition-id-kept",
+        description: "definitionId is the one that it was at the merge base",
+        severity: Severity::Error,
+        applies: "connectors that were there at the merge base, with --all-changed or --since",
+        run: Run::Connector(|subject| kept(subject, "definitionId")),
+    },
+    Check {
+        id: "docker-repository-kept",
+        description: "dockerRepository is the one that it was at the merge base",
+        severity: Severity::Error,
+        applies: "connectors that were there at the merge base, with --all-changed or --since",
+        run: Run::Connector(|subject| kept(subject, "dockerRepository")),
+    },
+];
+
+impl Earlier {
+    /// The version then; the highest where there are several merge bases.
+    fn version(&self) -> Option<Version> {
+        let text = |document: &crate::model::yaml::Document| {
+            let node = document.root.at_path("data.dockerImageTag")?;
+            Version::parse(node.text()?).ok()
+        };
+        let versions = self.metadata.iter().filter_map(text);
+        versions.max_by(Version::cmp_precedence)
+    }
+}
+
+fn increment(subject: &Subject) -> Vec<Defect> {
+    let earlier = subject.earlier.as_ref();
+    let Some((earlier, before)) = earlier.and_then(|one| Some((one, one.version()?))) else {
+        return Vec::new();
+    };
+    let Some(now) = subject.version() else {
+        return Vec::new();
+    };
+    let name = &subject.files.name;
+    let (message, help) = match now.cmp_precedence(&before) {
+        Ordering::Less => (
+            format!("dockerImageTag: {now} is lower than {before}, the version at the merge base"),
+            format!("set a version above {before}: `cargo xtask connector bump {name} patch`"),
+        ),
+        Ordering::Equal => match code(subject, earlier).as_slice() {
+            [] => return Vec::new(),
+            [first, rest @ ..] => (
+                format!(
+                    "dockerImageTag: still {now}, the version at the merge base, though {}{first} changed",
+                    match rest.len() {
+                        0 => String::new(),
+                        more => format!("{more} other files and "),
+                    }
+                ),
+                format!("`cargo xtask connector bump {name} patch` (or minor, major, rc)"),
+            ),
+        },
+        Ordering::Greater
+            if is_candidate(&before) && is_candidate(&now) && core(&before) != core(&now) =>
+        {
+            (
+                format!(
+                    "dockerImageTag: the release candidate {now} follows {before}, which is one of another version"
+                ),
+                format!(
+                    "count on with `cargo xtask connector bump {name} rc`, or finish {before} first with `release`"
+                ),
+            )
+        }
+        Ordering::Greater => return Vec::new(),
+    };
+    vec![subject.in_metadata("dockerImageTag", message, help)]
+}
+
+fn core(version: &Version) -> (u64, u64, u64) {
+    (version.major, version.minor, version.patch)
+}
+
+/// The changed files that ask for a new version.
+fn code<'a>(subject: &Subject, earlier: &'a Earlier) -> Vec<&'a Utf8Path> {
+    let exempt = &subject.settings.unversioned_files;
+    let is_code = |path: &&Utf8Path| !exempt.iter().any(|one| path.starts_with(one));
+    let paths = earlier.changed.iter().map(|path| path.as_path());
+    paths.filter(is_code).collect()
+}
+
+fn kept(subject: &Subject, field: &str) -> Vec<Defect> {
+    let (Some(earlier), Some(now)) = (&subject.earlier, subject.text(field)) else {
+        return Vec::new();
+    };
+    let path = format!("data.{field}");
+    let then = earlier
+        .metadata
+        .iter()
+        .filter_map(|document| document.root.at_path(&path)?.text());
+    let Some(before) = then.into_iter().find(|before| *before != now) else {
+        return Vec::new();
+    };
+    vec![subject.in_metadata(
+        field,
+        format!("{field}: {now}, but it was {before} at the merge base"),
+        format!("set it back to {before}: whoever uses the connector knows it by that; another connector is a directory of its own"),
+    )]
+}
