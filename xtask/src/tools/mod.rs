@@ -28,3 +28,4 @@ pub mod wheel_builder;
 pub mod wheel_file;
 pub mod wheel_store;
 pub mod work;
+pub mod workflow_lint;
