@@ -1,15 +1,13 @@
 //! `connector build`: one buildx call for all platforms, then `spec` on each of them.
 
-use anyhow::{Context as _, Result};
-use camino::Utf8PathBuf;
+use anyhow::Result;
 use serde::Serialize;
 
 use super::{
     Context, doctor,
+    image::{Builder, CheckedSpec},
     planner::{Ask, Planner},
     selection,
-    wheels::Wheels,
-    work::each,
 };
 use crate::{
     flags::{self, Build},
@@ -20,19 +18,11 @@ use crate::{
         problem::{Exit, Problem},
     },
     plan::{
-        build::{BuildPlan, SpecCheck, base_image, buildable},
+        build::{BuildPlan, base_image, buildable},
         selection::Pages,
-        spec,
     },
     report::exit_of,
-    tools::{
-        buildx,
-        files::{remove_directory, write},
-        layout::Layout,
-        machine_check::{self, Seen},
-        process::check_interrupted,
-        uv,
-    },
+    tools::{process::check_interrupted, work::each},
 };
 
 /// What a build made, as `--json` shows it.
@@ -43,14 +33,6 @@ struct Built {
     /// Digest of the image index (of the manifest, when one platform was built).
     digest: Digest,
     specs: Vec<CheckedSpec>,
-}
-
-#[derive(Debug, Serialize)]
-struct CheckedSpec {
-    platform: Platform,
-    emulated: bool,
-    /// The value of `spec` in the SPEC message, as a JSON file.
-    path: Utf8PathBuf,
 }
 
 /// One connector of `--json`: what was made, or why it was not.
@@ -86,14 +68,9 @@ pub fn run(context: &Context, flags: &Build) -> Result<Exit> {
     if flags.dry_run {
         return show(context, flags, &plans);
     }
-    let wheels = if plans.iter().any(|plan| plan.python.is_some()) {
-        fetch_uv(context, native)?;
-        Some(Wheels::open(context, native, &planner.docker_images)?)
-    } else {
-        None
-    };
+    let builder = Builder::new(context, &planner, native, &plans)?;
     let built = each(&plans, context.resolved.config.parallelism(), |plan| {
-        execute(context, plan, wheels.as_ref())
+        execute(&builder, plan)
     });
     // Said once, not once for each connector that was under way.
     check_interrupted()?;
@@ -111,14 +88,6 @@ fn native(context: &Context, flags: &Build, platforms: &[Platform]) -> Result<Pl
     Ok(info
         .and_then(|info| info.platform)
         .unwrap_or_else(Platform::host))
-}
-
-fn fetch_uv(context: &Context, native: Platform) -> Result<()> {
-    let step = context.report.step("uv for builds");
-    let version = &context.resolved.config.tools.uv;
-    uv::for_containers(version, native, &context.repo.tools())?;
-    step.done(version);
-    Ok(())
 }
 
 /// The connectors that were named, when every one of them can be built; else all that is in the way.
@@ -164,91 +133,18 @@ fn show(context: &Context, flags: &Build, plans: &[BuildPlan]) -> Result<Exit> {
 }
 
 /// Builds and tests one connector.
-fn execute(context: &Context, plan: &BuildPlan, wheels: Option<&Wheels>) -> Result<Built> {
-    if let (Some(python), Some(wheels)) = (&plan.python, wheels) {
-        wheels.prepare(plan, python)?;
-    }
-    // buildx adds to a layout that is there.
-    remove_directory(&plan.layout)?;
-    let step = context.report.step(format!("{} build", plan.connector));
-    let digest = match buildx::build(&context.engine, &plan.buildx_arguments(), |line| {
-        step.busy(line)
-    }) {
-        Ok(digest) => digest,
-        Err(error) => {
-            step.failed();
-            return Err(error.context(format!("build image for {}", plan.connector)));
-        }
-    };
-    let seen = Seen {
-        directory: context.repo.target().join("seen-layers"),
-    };
-    let layout = Layout::open(&plan.layout)?;
-    anyhow::ensure!(
-        *layout.digest() == digest,
-        "docker made {digest} but wrote {} to {}",
-        layout.digest(),
-        plan.layout
-    );
-    let strays = machine_check::layout(&layout, &seen)?;
-    remove_directory(&plan.layout)?;
-    machine_check::expect_none(&strays, &format!("image {}", plan.image))?;
-    step.done(format_args!("{} {digest}", plan.image));
+fn execute(builder: &Builder, plan: &BuildPlan) -> Result<Built> {
+    let made = builder.build(plan, |_| ())?;
     let specs = plan
         .specs
         .iter()
-        .map(|check| check_spec(context, plan, check))
+        .map(|check| builder.check_spec(plan, &plan.image, check, |_| ()))
         .collect::<Result<_>>()?;
     Ok(Built {
         connector: plan.connector.clone(),
         image: plan.image.clone(),
-        digest,
+        digest: made.layout.digest().clone(),
         specs,
-    })
-}
-
-/// Runs `spec` on one platform, judges it and keeps it.
-fn check_spec(context: &Context, plan: &BuildPlan, check: &SpecCheck) -> Result<CheckedSpec> {
-    let step = context
-        .report
-        .step(format!("{} spec {}", plan.connector, check.platform));
-    let finished = context
-        .engine
-        .run_spec(&plan.image, check.platform, check.limit)?;
-    let ending =
-        (!finished.status.success() || finished.timed_out.is_some()).then(|| finished.ending());
-    let spec = match spec::judge(&finished.text(), ending.as_deref()) {
-        Ok(spec) => spec,
-        Err(problems) => {
-            step.failed();
-            let mut message = format!("spec of {} on {} is wrong", plan.connector, check.platform);
-            for line in problems
-                .iter()
-                .map(String::as_str)
-                .chain(finished.tail().lines())
-            {
-                message.push_str(&format!("\n    {line}"));
-            }
-            return Err(Problem::failure(message).into());
-        }
-    };
-    for line in &spec.stray {
-        context.report.warning(format_args!(
-            "{}: printed a line that is no Airbyte message: {line}",
-            plan.connector
-        ));
-    }
-    let path = context
-        .repo
-        .work(&plan.connector)
-        .join(format!("spec-{}.json", check.platform.architecture()));
-    let text = serde_json::to_string_pretty(&spec.value).context("write the spec as JSON")?;
-    write(&path, &(text + "\n"))?;
-    step.done(if check.emulated { "ok, emulated" } else { "ok" });
-    Ok(CheckedSpec {
-        platform: check.platform,
-        emulated: check.emulated,
-        path,
     })
 }
 

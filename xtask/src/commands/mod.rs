@@ -7,6 +7,7 @@ mod ci;
 mod config;
 mod doctor;
 mod environment;
+mod image;
 mod info;
 mod list;
 mod manifests;

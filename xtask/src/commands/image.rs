@@ -1,0 +1,169 @@
+//! One connector's image: made for all platforms, looked through, and its `spec` run on each.
+
+use anyhow::{Context as _, Result};
+use camino::Utf8PathBuf;
+use serde::Serialize;
+
+use super::{Context, planner::Planner, wheels::Wheels};
+use crate::{
+    model::{image::ImageRef, platform::Platform, problem::Problem},
+    plan::{
+        build::{BuildPlan, SpecCheck},
+        spec,
+    },
+    tools::{
+        buildx,
+        files::{remove_directory, write},
+        layout::Layout,
+        machine_check::{self, Seen},
+        uv,
+    },
+};
+
+/// What all builds of one run share.
+pub struct Builder<'a> {
+    context: &'a Context<'a>,
+    /// None when no connector of the run is in Python.
+    wheels: Option<Wheels<'a>>,
+}
+
+/// A built image. Its layout stays until this is dropped.
+#[derive(Debug)]
+pub struct Made {
+    pub layout: Layout,
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        // What stays is replaced by the next build.
+        let _ = remove_directory(&self.layout.directory);
+    }
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct CheckedSpec {
+    pub platform: Platform,
+    pub emulated: bool,
+    /// The value of `spec` in the SPEC message, as a JSON file.
+    pub path: Utf8PathBuf,
+}
+
+impl<'a> Builder<'a> {
+    /// Fetches what the builds of `plans` share; `native` is the engine's platform.
+    pub fn new<'p>(
+        context: &'a Context<'a>,
+        planner: &Planner<'_>,
+        native: Platform,
+        plans: impl IntoIterator<Item = &'p BuildPlan>,
+    ) -> Result<Builder<'a>> {
+        let mut builder = Builder {
+            context,
+            wheels: None,
+        };
+        if plans.into_iter().any(|plan| plan.python.is_some()) {
+            fetch_uv(context, native)?;
+            builder.wheels = Some(Wheels::open(context, native, &planner.docker_images)?);
+        }
+        Ok(builder)
+    }
+
+    /// Builds the image for all platforms of its plan; `log` hears each line of progress.
+    pub fn build(&self, plan: &BuildPlan, mut log: impl FnMut(&str) + Send) -> Result<Made> {
+        if let (Some(python), Some(wheels)) = (&plan.python, &self.wheels) {
+            wheels.prepare(plan, python)?;
+        }
+        // buildx adds to a layout that is there.
+        remove_directory(&plan.layout)?;
+        let step = self
+            .context
+            .report
+            .step(format!("{} build", plan.connector));
+        let built = buildx::build(&self.context.engine, &plan.buildx_arguments(), |line| {
+            step.busy(line);
+            log(line);
+        });
+        let digest = match built {
+            Ok(digest) => digest,
+            Err(error) => {
+                step.failed();
+                return Err(error.context(format!("build image for {}", plan.connector)));
+            }
+        };
+        let made = Made {
+            layout: Layout::open(&plan.layout)?,
+        };
+        anyhow::ensure!(
+            *made.layout.digest() == digest,
+            "buildx says it made {digest} for {}, its layout holds {}",
+            plan.connector,
+            made.layout.digest()
+        );
+        let seen = Seen {
+            directory: self.context.repo.target().join("seen-layers"),
+        };
+        let strays = machine_check::layout(&made.layout, &seen)?;
+        machine_check::expect_none(&strays, &format!("image {}", plan.image))?;
+        step.done(format_args!("{} {digest}", plan.image));
+        Ok(made)
+    }
+
+    /// Runs `spec` of `image` on one platform, judges it and keeps it; `log` hears what it printed.
+    pub fn check_spec(
+        &self,
+        plan: &BuildPlan,
+        image: &ImageRef,
+        check: &SpecCheck,
+        log: impl FnOnce(&str),
+    ) -> Result<CheckedSpec> {
+        let report = self.context.report;
+        let step = report.step(format!("{} spec {}", plan.connector, check.platform));
+        let finished = self
+            .context
+            .engine
+            .run_spec(image, check.platform, check.limit)?;
+        let text = finished.text();
+        log(&format!(
+            "{text}{}",
+            String::from_utf8_lossy(&finished.stderr)
+        ));
+        let ended_badly = !finished.status.success() || finished.timed_out.is_some();
+        let ending = ended_badly.then(|| finished.ending());
+        let spec = match spec::judge(&text, ending.as_deref()) {
+            Ok(spec) => spec,
+            Err(problems) => {
+                step.failed();
+                let mut message =
+                    format!("spec of {} on {} is wrong", plan.connector, check.platform);
+                let tail = finished.tail();
+                for line in problems.iter().map(String::as_str).chain(tail.lines()) {
+                    message.push_str(&format!("\n    {line}"));
+                }
+                return Err(Problem::failure(message).into());
+            }
+        };
+        for line in &spec.stray {
+            report.warning(format_args!(
+                "{}: printed a line that is no Airbyte message: {line}",
+                plan.connector
+            ));
+        }
+        let work = self.context.repo.work(&plan.connector);
+        let path = work.join(format!("spec-{}.json", check.platform.architecture()));
+        let text = serde_json::to_string_pretty(&spec.value).context("write the spec as JSON")?;
+        write(&path, &(text + "\n"))?;
+        step.done(if check.emulated { "ok, emulated" } else { "ok" });
+        Ok(CheckedSpec {
+            platform: check.platform,
+            emulated: check.emulated,
+            path,
+        })
+    }
+}
+
+fn fetch_uv(context: &Context, native: Platform) -> Result<()> {
+    let step = context.report.step("uv for builds");
+    let version = &context.resolved.config.tools.uv;
+    uv::for_containers(version, native, &context.repo.tools())?;
+    step.done(version);
+    Ok(())
+}
