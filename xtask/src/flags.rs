@@ -99,6 +99,8 @@ pub enum Cache {
     Size(Json),
     /// Remove what no build used lately
     Prune(CachePrune),
+    /// Copy built wheels to the repository that `wheel-cache` of the configuration names
+    Push(Json),
 }
 
 #[derive(Debug, Args)]

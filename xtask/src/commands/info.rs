@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::{
     Context,
     planner::{Ask, Sources, interpreter_of},
+    wheels::{self, KeptWheel},
 };
 use crate::{
     flags::Info,
@@ -56,6 +57,8 @@ struct DependencyFacts {
     interpreter_assumed: bool,
     #[serde(flatten)]
     plan: Option<PlannedDependencies>,
+    /// Wheels from sdists that the store holds already.
+    kept: Vec<KeptWheel>,
     /// Why there is no plan.
     error: Option<String>,
 }
@@ -174,33 +177,40 @@ impl DependencyFacts {
     fn gather(context: &Context, connector: &Connector) -> DependencyFacts {
         let file = context.repo.dependency_source(connector);
         match DependencyFacts::plan(context, connector) {
-            Ok((plan, interpreter_assumed)) => DependencyFacts {
-                file,
-                interpreter_assumed,
-                plan: Some(plan),
-                error: None,
-            },
+            Ok(facts) => facts,
             Err(error) => DependencyFacts {
                 file,
                 interpreter_assumed: true,
                 plan: None,
+                kept: Vec::new(),
                 error: Some(format!("{error:#}")),
             },
         }
     }
 
-    fn plan(context: &Context, connector: &Connector) -> Result<(PlannedDependencies, bool)> {
+    fn plan(context: &Context, connector: &Connector) -> Result<DependencyFacts> {
         let config = &context.resolved.config;
         let sources = Sources::read(&context.repo.root, connector)?;
         let base = base_image(connector, config).ok().map(|base| base.used);
         let known = base
-            .map(|image| interpreter_of(context, &image, Ask::Nobody))
+            .as_ref()
+            .map(|image| interpreter_of(context, image, Ask::Nobody))
             .transpose()?;
         let (interpreter, assumed) = known.unwrap_or((Interpreter::USUAL, true));
-        Ok((
-            sources.dependencies(interpreter, &config.platforms)?.into(),
-            assumed,
-        ))
+        let plan = sources.dependencies(interpreter, &config.platforms)?.into();
+        let kept = match (&plan, &base) {
+            (PlannedDependencies::Locked(summary), Some(base)) => {
+                wheels::kept(context, summary, base)?
+            }
+            _ => Vec::new(),
+        };
+        Ok(DependencyFacts {
+            file: context.repo.dependency_source(connector),
+            interpreter_assumed: assumed,
+            plan: Some(plan),
+            kept,
+            error: None,
+        })
     }
 
     fn lines(&self) -> Vec<(&'static str, String)> {
@@ -215,7 +225,17 @@ impl DependencyFacts {
             (None, error) => error.iter().cloned().collect(),
         };
         let labels = std::iter::once("dependencies").chain(std::iter::repeat(""));
-        let lines = std::iter::once(self.file.to_string()).chain(details);
+        let kept = self.kept.iter().map(|kept| {
+            let KeptWheel {
+                package,
+                platform,
+                wheel,
+            } = kept;
+            format!("{package} for {platform}: {wheel} is in the store")
+        });
+        let lines = std::iter::once(self.file.to_string())
+            .chain(details)
+            .chain(kept);
         labels.zip(lines).collect()
     }
 

@@ -4,11 +4,12 @@ use std::{collections::BTreeMap, num::NonZeroUsize};
 
 use anyhow::{Context as _, Result};
 use camino::Utf8Path;
+use serde::Serialize;
 
 use super::{Context, work::each};
 use crate::{
     model::{
-        build_system::Pin, hash::Hash, image::ImageRef, locked_file::LockedFile,
+        build_system::Pin, config::Config, hash::Hash, image::ImageRef, locked_file::LockedFile,
         platform::Platform, problem::Problem,
     },
     plan::{
@@ -21,7 +22,8 @@ use crate::{
         package_index::PackageIndex,
         uv,
         wheel_builder::{self, Sdist, WheelBuilder},
-        wheel_store::{Stored, WheelStore},
+        wheel_cache::WheelCache,
+        wheel_store::{Origin, Stored, WheelStore},
     },
 };
 
@@ -33,6 +35,7 @@ pub struct Wheels<'a> {
     context: &'a Context<'a>,
     native: Platform,
     store: WheelStore,
+    cache: Option<WheelCache<'a>>,
     index: PackageIndex,
     /// Build backends for sdists.
     pins: Vec<Pin>,
@@ -44,10 +47,19 @@ impl<'a> Wheels<'a> {
         native: Platform,
         docker_images: &Utf8Path,
     ) -> Result<Wheels<'a>> {
+        let report = context.report;
+        let image = context.resolved.config.wheel_cache()?;
+        let warn = |line: &str| report.warning(line);
+        let opened = image.map(|image| WheelCache::open(image, warn));
+        let cache = opened.transpose().unwrap_or_else(|error| {
+            warn(&format!("wheel cache: {error:#}; going on without it"));
+            None
+        });
         Ok(Wheels {
             context,
             native,
             store: WheelStore::open(&context.repo.store())?,
+            cache,
             index: PackageIndex::configured()?,
             pins: wheel_builder::pins(docker_images)?,
         })
@@ -157,6 +169,7 @@ impl<'a> Wheels<'a> {
         let builder = WheelBuilder {
             engine: &self.context.engine,
             store: &self.store,
+            cache: self.cache.as_ref(),
             index: &self.index,
             native: self.native,
             pins: &self.pins,
@@ -170,20 +183,19 @@ impl<'a> Wheels<'a> {
                 .report
                 .step(format!("{connector} wheel of {name} {}", planned.version));
             let base = base.ok_or_else(|| no_base(connector, &name))?;
-            let sdist = Sdist {
-                file: &locked(planned),
-                target: closure.target,
-                base,
-                builder: config.builder_images.get(&name),
-                constraints: config
-                    .build_constraints
-                    .get(&name)
-                    .map_or(&[], Vec::as_slice),
-            };
+            let file = locked(planned);
             let wheel = builder
-                .wheel(&sdist)
+                .wheel(&sdist(config, &file, closure, base))
                 .with_context(|| format!("wheel of {name} for {connector}"))?;
-            step.done(format_args!("{} for {platform}", wheel.wheel.name()));
+            let origin = match wheel.wheel.origin {
+                Origin::Kept => "kept",
+                Origin::Made => "built",
+                Origin::Pulled => "from the wheel cache",
+            };
+            step.done(format_args!(
+                "{} for {platform}, {origin}",
+                wheel.wheel.name()
+            ));
             built.insert((platform, name), wheel.wheel);
         }
         Ok(built)
@@ -212,6 +224,47 @@ impl<'a> Wheels<'a> {
         // No wheels: uv asks the index.
         self.store.lay_out([], &python.wheels)
     }
+}
+
+/// How a package that is locked as an sdist is built.
+fn sdist<'a>(
+    config: &'a Config,
+    file: &'a LockedFile,
+    closure: &Closure,
+    base: &'a ImageRef,
+) -> Sdist<'a> {
+    let constraints = config.build_constraints.get(&file.package);
+    Sdist {
+        file,
+        target: closure.target,
+        base,
+        builder: config.builder_images.get(&file.package),
+        constraints: constraints.map_or(&[], Vec::as_slice),
+    }
+}
+
+/// A built wheel that no build has to make again.
+#[derive(Debug, Serialize)]
+pub struct KeptWheel {
+    pub package: String,
+    pub platform: Platform,
+    pub wheel: String,
+}
+
+/// Those of a closure's wheels from sdists that the store holds.
+pub fn kept(context: &Context, summary: &Summary, base: &ImageRef) -> Result<Vec<KeptWheel>> {
+    let store = WheelStore::open(&context.repo.store())?;
+    let mut kept = Vec::new();
+    for (closure, planned) in sdists(&summary.closures) {
+        let file = locked(planned);
+        let sdist = sdist(&context.resolved.config, &file, closure, base);
+        kept.extend(sdist.kept(&store)?.map(|built| KeptWheel {
+            package: file.package.clone(),
+            platform: closure.target.platform,
+            wheel: built.wheel.name().to_owned(),
+        }));
+    }
+    Ok(kept)
 }
 
 fn sdists(closures: &[Closure]) -> impl Iterator<Item = (&Closure, &Planned)> {

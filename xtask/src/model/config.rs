@@ -51,6 +51,9 @@ pub struct Config {
     pub build_constraints: BTreeMap<String, Vec<String>>,
     /// Images that build the source distribution of a package, where the base image has no compiler for it.
     pub builder_images: BTreeMap<String, ImageRef>,
+    /// Repository of an image registry with wheels built from source distributions, such as `ghcr.io/org/wheels`:
+    /// builds take from it what their own store lacks, `cargo xtask cache push` adds to it. Empty is none.
+    pub wheel_cache: String,
     /// Names (or globs over names) of files, in any directory, whose change touches no connector.
     pub ignored_files: Vec<String>,
     pub scan: Scan,
@@ -184,6 +187,7 @@ impl Default for Config {
                 .collect(),
             build_constraints: [("pyyaml".to_owned(), vec!["cython<3".to_owned()])].into(),
             builder_images: BTreeMap::new(),
+            wheel_cache: String::new(),
             ignored_files: ignored_files.map(str::to_owned).to_vec(),
             scan: Scan::default(),
             tools: Tools::default(),
@@ -236,6 +240,26 @@ impl Default for Tools {
             go: semver::Version::new(1, 27, 3),
             zizmor: semver::Version::new(1, 32, 0),
         }
+    }
+}
+
+impl Config {
+    /// The repository of [`Config::wheel_cache`].
+    pub fn wheel_cache(&self) -> Result<Option<ImageRef>, Problem> {
+        if self.wheel_cache.is_empty() {
+            return Ok(None);
+        }
+        let image: ImageRef = self
+            .wheel_cache
+            .parse()
+            .map_err(|error| Problem::usage(format!("wheel-cache: {error}")))?;
+        if image.tag.is_some() || image.digest.is_some() {
+            return Err(
+                Problem::usage(format!("wheel-cache: `{image}` has a tag or digest"))
+                    .help("name a repository alone: its tags are the keys of wheels"),
+            );
+        }
+        Ok(Some(image))
     }
 }
 

@@ -25,6 +25,7 @@ pub mod sandbox;
 pub mod test_server;
 pub mod uv;
 pub mod wheel_builder;
+pub mod wheel_cache;
 pub mod wheel_file;
 pub mod wheel_store;
 pub mod work;

@@ -13,8 +13,9 @@ use serde_json::json;
 use super::{
     docker::Engine,
     package_index::PackageIndex,
+    wheel_cache::WheelCache,
     wheel_file::{self, WheelFile},
-    wheel_store::{BuiltKey, Scope, Stored, WheelStore},
+    wheel_store::{BuiltKey, Origin, Scope, Stored, WheelStore},
 };
 use crate::model::{
     build_system::{self, BuildSystem, Pin},
@@ -31,10 +32,11 @@ const LIMIT: Duration = Duration::from_secs(900);
 const LIMIT_EMULATED: Duration = Duration::from_secs(5400);
 
 /// What all builds of one run share.
-#[derive(Debug)]
 pub struct WheelBuilder<'a> {
     pub engine: &'a Engine,
     pub store: &'a WheelStore,
+    /// Where wheels that another machine built may be.
+    pub cache: Option<&'a WheelCache<'a>>,
     pub index: &'a PackageIndex,
     /// Platform that the engine's containers run on natively.
     pub native: Platform,
@@ -66,23 +68,43 @@ pub struct Built {
 impl WheelBuilder<'_> {
     /// The wheel of an sdist, from the store when it was built before, by whomever.
     pub fn wheel(&self, sdist: &Sdist<'_>) -> Result<Built> {
-        if let Some(built) = self.kept(sdist)? {
+        if let Some(built) = sdist.kept(self.store)? {
             return Ok(built);
         }
         // The file stands for all platforms: the first to build learns whether they need builds of their own.
         let name = sdist.key(Scope::Pure)?.directory();
-        self.store
-            .alone(&format!("build-{name}"), || match self.kept(sdist)? {
+        self.store.alone(&format!("build-{name}"), || {
+            if let Some(built) = sdist.kept(self.store)? {
+                return Ok(built);
+            }
+            match self.pulled(sdist)? {
                 Some(built) => Ok(built),
                 None => self.build_where_needed(sdist),
-            })
+            }
+        })
     }
 
-    /// The wheel, when it is in the store already.
-    pub fn kept(&self, sdist: &Sdist<'_>) -> Result<Option<Built>> {
-        for scope in [Scope::Pure, sdist.native_scope(sdist.target.platform)] {
-            if let Some(wheel) = self.store.built(&sdist.key(scope.clone())?)? {
-                return Ok(Some(Built { wheel, scope }));
+    /// The wheel, when another machine built it and left it in the cache. It is judged as if it had been built here.
+    fn pulled(&self, sdist: &Sdist<'_>) -> Result<Option<Built>> {
+        let Some(cache) = self.cache else {
+            return Ok(None);
+        };
+        for scope in sdist.scopes() {
+            let key = sdist.key(scope.clone())?;
+            let Some((name, bytes)) = cache.pull(&key.directory()) else {
+                continue;
+            };
+            match sdist.judge(sdist.target.platform, &name, &bytes) {
+                Ok((_, earned)) if earned == scope => {
+                    let kept = self.store.keep_built(&key, &name, &bytes)?;
+                    let wheel = Stored {
+                        origin: Origin::Pulled,
+                        ..kept
+                    };
+                    return Ok(Some(Built { wheel, scope }));
+                }
+                Ok(_) => cache.refuse(&key.directory(), "its content is not what its key says"),
+                Err(error) => cache.refuse(&key.directory(), &format!("{error:#}")),
             }
         }
         Ok(None)
@@ -173,7 +195,7 @@ impl WheelBuilder<'_> {
         wheel_file::pack(&files)
     }
 
-    /// Judges what a build gave and keeps it under the key that its contents earn.
+    /// Keeps what a build gave under the key that its contents earn.
     fn keep(
         &self,
         sdist: &Sdist<'_>,
@@ -181,25 +203,7 @@ impl WheelBuilder<'_> {
         name: &str,
         bytes: &[u8],
     ) -> Result<Built> {
-        let wheel = WheelFile::read(name, bytes)?;
-        let code: Vec<_> = wheel
-            .machine_code()
-            .iter()
-            .map(|(path, code)| ((*path).to_owned(), *code))
-            .collect();
-        if let Some((path, machine)) = code
-            .iter()
-            .find_map(|(path, code)| Some((path, code.stray_on(platform)?)))
-        {
-            return Err(Problem::failure(format!(
-                "{name} was built for {platform}, yet {path} in it is for {machine}"
-            ))
-            .into());
-        }
-        let (wheel, scope) = match code.is_empty() {
-            true => (wheel.into_pure()?, Scope::Pure),
-            false => (wheel, sdist.native_scope(platform)),
-        };
+        let (wheel, scope) = sdist.judge(platform, name, bytes)?;
         let stored =
             self.store
                 .keep_built(&sdist.key(scope.clone())?, &wheel.name, &wheel.write()?)?;
@@ -228,6 +232,40 @@ impl Sdist<'_> {
             scope,
             recipe,
         })
+    }
+
+    /// The keys that its wheel may be kept under: what it holds decides which.
+    fn scopes(&self) -> [Scope; 2] {
+        [Scope::Pure, self.native_scope(self.target.platform)]
+    }
+
+    /// The wheel, when it is in the store already.
+    pub fn kept(&self, store: &WheelStore) -> Result<Option<Built>> {
+        for scope in self.scopes() {
+            if let Some(wheel) = store.built(&self.key(scope.clone())?)? {
+                return Ok(Some(Built { wheel, scope }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What a wheel built on `platform` is by its contents, and where it runs.
+    fn judge(&self, platform: Platform, name: &str, bytes: &[u8]) -> Result<(WheelFile, Scope)> {
+        let wheel = WheelFile::read(name, bytes)?;
+        let code = wheel.machine_code();
+        let stray = code
+            .iter()
+            .find_map(|(path, code)| Some((path, code.stray_on(platform)?)));
+        if let Some((path, machine)) = stray {
+            return Err(Problem::failure(format!(
+                "{name} was built for {platform}, yet {path} in it is for {machine}"
+            ))
+            .into());
+        }
+        match code.is_empty() {
+            true => Ok((wheel.into_pure()?, Scope::Pure)),
+            false => Ok((wheel, self.native_scope(platform))),
+        }
     }
 
     fn native_scope(&self, platform: Platform) -> Scope {

@@ -51,6 +51,8 @@ pub enum Origin {
     Kept,
     /// It was fetched or built just now.
     Made,
+    /// Another machine built it; it was taken from the wheel cache just now.
+    Pulled,
 }
 
 /// What a built wheel depends on: with equal keys, one build serves.
@@ -192,6 +194,16 @@ impl WheelStore {
             yanked: None,
             origin: Origin::Kept,
         }))
+    }
+
+    /// The key of every built wheel and where it lies.
+    pub fn all_built(&self) -> Result<Vec<(String, Utf8PathBuf)>> {
+        let mut all = Vec::new();
+        for directory in entries(&self.root.join(BUILT))? {
+            let key = directory.file_name().unwrap_or_default().to_owned();
+            all.extend(entries(&directory)?.pop().map(|path| (key, path)));
+        }
+        Ok(all)
     }
 
     /// Keeps a wheel that was just built.

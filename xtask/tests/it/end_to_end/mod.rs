@@ -4,6 +4,7 @@
 //! `cargo xtask ci` takes it down at its end.
 
 mod tool_checks;
+mod wheels;
 
 use std::{
     fs,
@@ -14,7 +15,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::monorepo::{CONNECTORS, Finished, Monorepo, metadata};
+use crate::monorepo::Finished;
 
 static ENGINE: Mutex<()> = Mutex::new(());
 
@@ -295,78 +296,6 @@ fn source_faker_reads_valid_messages_and_goes_on_from_its_state() {
     assert!(
         messages(&again, "RECORD").is_empty(),
         "nothing new since the state: {again:?}"
-    );
-}
-
-/// pendulum 2.1.2, genson 1.2.2 and pyyaml 5.4.1 have no wheel for Python 3.11; built where there is no compiler
-/// all three are pure, so one wheel each serves both platforms.
-#[test]
-fn sdists_become_one_wheel_for_both_platforms() {
-    let _turn = turn();
-    xtask(&["sandbox", "up"]).code(0);
-    let status = xtask(&["sandbox", "status", "--json"]).code(0).json();
-    let stand_ins: Vec<String> = status["stand_ins"]
-        .as_object()
-        .unwrap()
-        .iter()
-        .map(|(name, image)| format!("{name}={}", image.as_str().unwrap()))
-        .collect();
-    let metadata = metadata("source-sdists")
-        .replace("airbyte/base:1.0.0", "airbyte/python-connector-base:4.0.2");
-    let repo = Monorepo::new().file(
-        &format!("{CONNECTORS}/source-sdists/metadata.yaml"),
-        &metadata,
-    );
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/fixtures/source-sdists");
-    let repo = [
-        "main.py",
-        "poetry.lock",
-        "pyproject.toml",
-        "source_sdists/__init__.py",
-    ]
-    .iter()
-    .fold(repo, |repo, file| {
-        repo.file(
-            &format!("{CONNECTORS}/source-sdists/{file}"),
-            &fs::read_to_string(fixture.join(file)).unwrap(),
-        )
-    });
-    let build = || {
-        let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
-            .args([
-                "-C",
-                repo.root().to_str().unwrap(),
-                "connector",
-                "build",
-                "source-sdists",
-                "--platform",
-                "all",
-                "--json",
-            ])
-            .env("DOCKER_HOST", status["docker_host"].as_str().unwrap())
-            .env("XTASK_STAND_INS", stand_ins.join(","))
-            .output();
-        Finished::from(output.unwrap()).code(0)
-    };
-    let first = build()
-        .says("pendulum-2.1.2-py3-none-any.whl for linux/amd64")
-        .says("pyyaml-5.4.1-py3-none-any.whl");
-    let built = first.json();
-    for spec in built[0]["specs"].as_array().unwrap() {
-        let text = fs::read_to_string(spec["path"].as_str().unwrap()).unwrap();
-        assert!(text.contains("made of sdists"), "{text}");
-    }
-    assert_eq!(built[0]["specs"].as_array().unwrap().len(), 2);
-    let store = repo.root().join("target/xtask/store/built");
-    assert_eq!(
-        fs::read_dir(&store).unwrap().count(),
-        3,
-        "one wheel of each sdist for both platforms"
-    );
-    assert_eq!(
-        build().json()[0]["digest"],
-        built[0]["digest"],
-        "the same inputs make the same image"
     );
 }
 
