@@ -1,12 +1,13 @@
 //! Every flag of `cargo xtask`.
 
-use std::str::FromStr;
+use std::{num::NonZeroUsize, str::FromStr};
 
 use camino::Utf8PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::{
-    connector::Language,
+    bench::Case,
+    connector::{ConnectorName, Language},
     image::Tag,
     metadata::{ConnectorType, SupportLevel},
     platform::Platform,
@@ -57,6 +58,8 @@ pub enum Command {
     Ci,
     /// Print each setting with where it came from
     Config(Json),
+    /// Measure this tool against the flow that it replaces
+    Bench(Bench),
     /// Look after the store of locked files and built wheels
     #[command(subcommand)]
     Cache(Cache),
@@ -111,6 +114,20 @@ pub struct CachePrune {
     /// Remove everything that no running build holds
     #[arg(long, conflicts_with = "days")]
     pub all: bool,
+    #[command(flatten)]
+    pub output: Json,
+}
+
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// cold, fresh-machine, code-change, no-change, batch, start, list, list-changed, memory, compile; none for all
+    pub cases: Vec<Case>,
+    /// How often each side runs
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub runs: NonZeroUsize,
+    /// The Python connector of the cases that have one
+    #[arg(long, value_name = "NAME", default_value = "source-faker")]
+    pub connector: ConnectorName,
     #[command(flatten)]
     pub output: Json,
 }

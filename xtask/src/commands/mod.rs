@@ -1,5 +1,6 @@
 //! One file a verb: load, plan, execute, report.
 
+mod bench;
 mod build;
 mod cache;
 mod check;
@@ -66,6 +67,7 @@ pub fn run(flags: Xtask, report: &Report) -> Result<Exit> {
         Command::Sandbox(flags::Sandbox::Status(flags)) => sandbox::status(&context, &flags),
         Command::Sandbox(flags::Sandbox::Down(flags)) => sandbox::down(&context, &flags),
         Command::Config(flags) => config::run(&context, &flags),
+        Command::Bench(flags) => bench::run(&context, &flags),
         Command::Cache(flags) => cache::run(&context, &flags),
         Command::Ci => ci::run(&context),
     }
@@ -78,6 +80,7 @@ fn needs_engine(command: &Command) -> bool {
         Command::Connector(Connector::Build(_) | Connector::Info(_))
             | Command::Doctor(_)
             | Command::Config(_)
+            | Command::Bench(_)
     ) || matches!(command, Command::Connector(Connector::Check(flags)) if flags.runs_tools())
 }
 

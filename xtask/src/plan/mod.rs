@@ -2,6 +2,7 @@
 
 pub mod backend;
 pub mod base_image;
+pub mod bench;
 pub mod build;
 pub mod checks;
 pub mod dependencies;

@@ -25,6 +25,13 @@ pub fn write(path: &Utf8Path, text: &str) -> Result<()> {
     Ok(())
 }
 
+/// As [`write`], a file that can be run.
+pub fn write_program(path: &Utf8Path, text: &str) -> Result<()> {
+    write(path, text)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("make {path} a program"))
+}
+
 /// Removes a directory with all it holds; nothing when it is not there.
 pub fn remove_directory(path: &Utf8Path) -> Result<()> {
     gone(fs::remove_dir_all(path), path)

@@ -43,6 +43,36 @@ pub fn revision(root: &Utf8Path, directory: &Utf8Path) -> Result<Option<Revision
     }))
 }
 
+/// A clone of the repository at `root` as it is committed, in `directory`, which is not there yet. It shares the
+/// objects of its origin.
+pub fn clone(root: &Utf8Path, directory: &Utf8Path) -> Result<()> {
+    let shell = Shell::new().context("open a shell")?;
+    let clone = cmd!(shell, "git clone --quiet --shared {root} {directory}");
+    Program::from(clone).output()?;
+    Ok(())
+}
+
+/// Makes a repository of what lies in `directory`, all of it committed.
+pub fn init(directory: &Utf8Path) -> Result<()> {
+    git(directory, &["init", "--quiet", "--initial-branch=main"])?.output()?;
+    commit_all(directory, "Begin")
+}
+
+/// Begins a branch where HEAD is, without going there.
+pub fn branch(root: &Utf8Path, name: &str) -> Result<()> {
+    git(root, &["branch", "--force", name])?.output()?;
+    Ok(())
+}
+
+/// Commits everything there is, in nobody's name.
+pub fn commit_all(root: &Utf8Path, message: &str) -> Result<()> {
+    git(root, &["add", "--all"])?.output()?;
+    let nobody = ["-c", "user.name=xtask", "-c", "user.email=xtask@localhost"];
+    let commit = ["commit", "--quiet", "--no-gpg-sign", "--message", message];
+    git(root, &[&nobody[..], &commit].concat())?.output()?;
+    Ok(())
+}
+
 /// git's version.
 pub fn version() -> Result<String> {
     let shell = Shell::new().context("open a shell")?;

@@ -1,6 +1,7 @@
 //! What this host's network needs: a CA bundle of its own, proxies.
 
 use camino::Utf8PathBuf;
+use serde::Serialize;
 
 /// Where the distributions keep the bundle that includes what an administrator added.
 const BUNDLES: [&str; 3] = [
@@ -37,4 +38,47 @@ pub fn proxy_variables() -> Vec<&'static str> {
         .into_iter()
         .filter(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
         .collect()
+}
+
+/// What a measurement was taken on.
+#[derive(Debug, Clone, Serialize)]
+pub struct Machine {
+    pub cores: usize,
+    /// In units of 1,000,000 bytes.
+    pub memory: u64,
+    /// Name, release and architecture of the kernel.
+    pub kernel: String,
+}
+
+impl Machine {
+    pub fn here() -> Machine {
+        let uname = rustix::system::uname();
+        let words = [uname.sysname(), uname.release(), uname.machine()];
+        Machine {
+            cores: std::thread::available_parallelism().map_or(1, |cores| cores.get()),
+            memory: memory_megabytes(),
+            kernel: words
+                .map(|word| word.to_string_lossy().into_owned())
+                .join(" "),
+        }
+    }
+}
+
+/// How many programs wanted to run, on average over the last minute; None where the system doesn't tell.
+pub fn load() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    text.split_whitespace().next()?.parse().ok()
+}
+
+fn memory_megabytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kibibytes = text.lines().find_map(|line| {
+        line.strip_prefix("MemTotal:")?
+            .trim()
+            .strip_suffix("kB")?
+            .trim()
+            .parse::<u64>()
+            .ok()
+    });
+    kibibytes.unwrap_or(0) * 1024 / 1_000_000
 }

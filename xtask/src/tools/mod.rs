@@ -14,6 +14,7 @@ pub mod layout;
 pub mod machine_check;
 pub mod manifest_check;
 pub mod package_index;
+pub mod pip;
 pub mod poe;
 pub mod process;
 pub mod pull_request;

@@ -30,6 +30,8 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How often a running program, its time limit and the interrupt flag are looked at: an eighth of the time it has
 /// taken so far, so that a quick one is not held up, within these bounds.
 const TICK: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(20));
+/// The longest time between two looks at a program whose memory is watched: what it takes in its last moment is missed.
+const MEMORY_TICK: Duration = Duration::from_millis(1);
 /// How many of the last lines a failed program printed its error shows.
 const TAIL: usize = 20;
 
@@ -76,6 +78,14 @@ pub struct Program {
     line: String,
     limit: Option<Duration>,
     input: Option<Vec<u8>>,
+    memory: Memory,
+}
+
+/// Whether a running program's memory is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Memory {
+    Ignored,
+    Watched,
 }
 
 impl From<xshell::Cmd<'_>> for Program {
@@ -88,6 +98,7 @@ impl From<xshell::Cmd<'_>> for Program {
             line,
             limit: None,
             input: None,
+            memory: Memory::Ignored,
         }
     }
 }
@@ -102,6 +113,8 @@ pub struct Finished {
     pub stderr: Vec<u8>,
     /// The limit it ran into, if it did.
     pub timed_out: Option<Duration>,
+    /// The most memory it took itself, its children left out, in bytes; where that was watched and the system tells.
+    pub peak_memory: Option<u64>,
 }
 
 impl Program {
@@ -115,6 +128,12 @@ impl Program {
     pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Program {
         self.input = Some(bytes.into());
         self.command.stdin(Stdio::piped());
+        self
+    }
+
+    /// Looks every millisecond at how much memory the program takes.
+    pub fn watch_memory(mut self) -> Program {
+        self.memory = Memory::Watched;
         self
     }
 
@@ -158,7 +177,7 @@ impl Program {
             .spawn()
             .map_err(|error| start_error(&self.command, &self.line, error))?;
         let group = Group::of(&child);
-        let (status, stdout, stderr, timed_out) = thread::scope(|scope| {
+        let (waited, stdout, stderr) = thread::scope(|scope| {
             let writer = child.stdin.take().zip(input);
             // A program that ends without reading all of it is judged by its status.
             scope.spawn(move || writer.map(|(mut pipe, bytes)| pipe.write_all(&bytes)));
@@ -170,23 +189,24 @@ impl Program {
                 .stderr
                 .take()
                 .map(|pipe| scope.spawn(move || read_lines(pipe, watch)));
-            let (status, timed_out) = group.wait(&mut child, self.limit)?;
+            let waited = group.wait(&mut child, self.limit, self.memory)?;
             let collect = |reader: Option<thread::ScopedJoinHandle<'_, Vec<u8>>>| {
                 reader
                     .and_then(|reader| reader.join().ok())
                     .unwrap_or_default()
             };
-            Ok::<_, std::io::Error>((status, collect(stdout), collect(stderr), timed_out))
+            Ok::<_, std::io::Error>((waited, collect(stdout), collect(stderr)))
         })
         .with_context(|| format!("wait for {}", self.line))?;
         drop(group);
         check_interrupted()?;
         Ok(Finished {
             line: self.line,
-            status,
+            status: waited.status,
             stdout,
             stderr,
-            timed_out,
+            timed_out: waited.timed_out,
+            peak_memory: waited.peak_memory,
         })
     }
 
@@ -208,17 +228,18 @@ impl Program {
             .spawn()
             .map_err(|error| start_error(&self.command, &self.line, error))?;
         let group = Group::of(&child);
-        let (status, timed_out) = group
-            .wait(&mut child, self.limit)
+        let waited = group
+            .wait(&mut child, self.limit, self.memory)
             .with_context(|| format!("wait for {}", self.line))?;
         drop(group);
         check_interrupted()?;
         Finished {
             line: self.line,
-            status,
+            status: waited.status,
             stdout: Vec::new(),
             stderr: Vec::new(),
-            timed_out,
+            timed_out: waited.timed_out,
+            peak_memory: waited.peak_memory,
         }
         .success()?;
         Ok(())
@@ -342,6 +363,23 @@ fn read_lines(pipe: impl Read, mut watch: impl FnMut(&str)) -> Vec<u8> {
     }
 }
 
+/// The most memory that a running process took so far, in bytes: its high-water mark, as Linux keeps it.
+fn peak_memory(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+/// How a child ended.
+struct Waited {
+    status: ExitStatus,
+    timed_out: Option<Duration>,
+    peak_memory: Option<u64>,
+}
+
 /// A running process group; taken off the list of running ones when dropped.
 struct Group(Pid);
 
@@ -360,17 +398,26 @@ impl Group {
         &self,
         child: &mut Child,
         limit: Option<Duration>,
-    ) -> std::io::Result<(ExitStatus, Option<Duration>)> {
+        memory: Memory,
+    ) -> std::io::Result<Waited> {
         let start = Instant::now();
         let mut ending: Option<Instant> = None;
         let mut timed_out = None;
+        let mut most = None;
         loop {
+            if memory == Memory::Watched {
+                most = peak_memory(child.id()).max(most);
+            }
             if let Some(status) = child.try_wait()? {
                 // Grandchildren that hold the pipes open would keep the readers waiting.
                 if ending.is_some() {
                     let _ = kill_process_group(self.0, Signal::KILL);
                 }
-                return Ok((status, timed_out));
+                return Ok(Waited {
+                    status,
+                    timed_out,
+                    peak_memory: most,
+                });
             }
             let over = limit.filter(|limit| start.elapsed() > *limit);
             if ending.is_none() && (over.is_some() || INTERRUPTED.load(Ordering::SeqCst)) {
@@ -381,7 +428,11 @@ impl Group {
             if ending.is_some_and(|since| since.elapsed() > GRACE) {
                 let _ = kill_process_group(self.0, Signal::KILL);
             }
-            thread::sleep((start.elapsed() / 8).clamp(TICK.0, TICK.1));
+            let longest = match memory {
+                Memory::Ignored => TICK.1,
+                Memory::Watched => MEMORY_TICK,
+            };
+            thread::sleep((start.elapsed() / 8).clamp(TICK.0, longest));
         }
     }
 }
@@ -448,6 +499,18 @@ mod tests {
             .finish_watching(|line| seen.push(line.to_owned()));
         assert_eq!(finished.unwrap().text(), "hello");
         assert_eq!(seen, ["one", "two"]);
+    }
+
+    #[test]
+    fn memory_is_told_where_it_is_watched() {
+        let script = "x=$(head -c 20000000 /dev/zero | tr '\\0' x); echo ${#x}; sleep 0.02";
+        assert_eq!(program(script).output().unwrap().peak_memory, None);
+        let watched = program(script).watch_memory().output().unwrap();
+        let peak = watched.peak_memory.unwrap_or_default();
+        assert!(
+            !cfg!(target_os = "linux") || (20_000_000..400_000_000).contains(&peak),
+            "{peak}"
+        );
     }
 
     #[test]

@@ -117,6 +117,11 @@ impl<'a> Sandbox<'a> {
         })
     }
 
+    /// Removes these namespaces with all their images from the registry.
+    pub fn forget(&self, namespaces: &[String]) -> Result<()> {
+        registry::forget(&self.layout, namespaces)
+    }
+
     pub fn is_up(&self) -> bool {
         matches!(self.already_up(), Ok(Some(_)))
     }

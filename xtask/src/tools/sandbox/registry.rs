@@ -5,14 +5,18 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::json;
+use xshell::{Shell, cmd};
 
 use super::{
     daemon::{self, Daemon},
     layout::Layout,
 };
-use crate::{model::problem::Problem, tools::files};
+use crate::{
+    model::problem::Problem,
+    tools::{files, process::Program},
+};
 
 /// Ports below those that the kernel gives out to outgoing connections (from 32768).
 const FIRST_PORT: u16 = 20_000;
@@ -60,6 +64,20 @@ pub fn up(layout: &Layout) -> Result<String> {
     files::write(&layout.file("registry.port"), &port.to_string())?;
     daemon.start(|| status(port, "/v2/") == Some(200))?;
     Ok(address_at(port))
+}
+
+/// Removes namespaces with all their images, and what then no image holds any more. Nothing is pushed meanwhile.
+pub fn forget(layout: &Layout, namespaces: &[String]) -> Result<()> {
+    let repositories = layout.file("registry/docker/registry/v2/repositories");
+    for namespace in namespaces {
+        files::remove_directory(&repositories.join(namespace))?;
+    }
+    if repositories.exists() {
+        let shell = Shell::new().context("open a shell")?;
+        let config = layout.file("registry.yml");
+        Program::from(cmd!(shell, "docker-registry garbage-collect {config}")).output()?;
+    }
+    Ok(())
 }
 
 /// Whether the registry at `address` holds this manifest (`repository`, then a tag or a digest).

@@ -1,0 +1,263 @@
+//! `bench`: this tool against the flow that it replaces, side by side on one engine and one registry.
+
+mod bed;
+mod fleet;
+mod results;
+mod sides;
+mod tool;
+
+use std::cell::RefCell;
+
+use anyhow::{Context as _, Result};
+
+use self::{
+    bed::Bed,
+    results::{Measured, Results},
+    sides::Timed,
+};
+use super::Context;
+use crate::{
+    flags::Bench,
+    model::{
+        bench::Case,
+        image::ImageRef,
+        problem::{Exit, Problem},
+    },
+    plan::bench::{Side, figures::Run, order},
+};
+
+/// How many connectors the batch has.
+const BATCH: usize = 20;
+
+/// The runs of each side.
+type Runs = Vec<(Side, Vec<Run>)>;
+
+pub fn run(context: &Context, flags: &Bench) -> Result<Exit> {
+    let cases = if flags.cases.is_empty() {
+        Case::ALL.to_vec()
+    } else {
+        flags.cases.clone()
+    };
+    let bed = Bed::make(context, &cases)?;
+    let mut results = Results::begin(&bed, flags)?;
+    for case in cases {
+        let bench = Measurement {
+            bed: &bed,
+            flags,
+            case,
+            remarks: RefCell::default(),
+        };
+        match bench.runs() {
+            Ok(runs) => results.add(Measured::new(case, runs, bench.remarks.into_inner())),
+            // The other cases are worth having.
+            Err(error) => results.failed(case, error.context(format!("bench {case}"))),
+        }
+    }
+    bed.clear()?;
+    results.print(context, flags)
+}
+
+/// One case under way.
+struct Measurement<'a> {
+    bed: &'a Bed<'a>,
+    flags: &'a Bench,
+    case: Case,
+    /// What has to be said beside the figures.
+    remarks: RefCell<Vec<String>>,
+}
+
+impl Measurement<'_> {
+    fn runs(&self) -> Result<Runs> {
+        let name = self.flags.connector.as_str();
+        match self.case {
+            Case::Cold => self.cold(name),
+            Case::FreshMachine => self.releases(name, Stores::Emptied),
+            Case::CodeChange => self.releases(name, Stores::Kept),
+            Case::NoChange => self.no_change(name),
+            Case::Batch => self.batch(),
+            Case::Start => self.start(name),
+            Case::List => {
+                tool::list(self.bed)?;
+                self.rounds(&[Side::Ours], |_| tool::list(self.bed))
+            }
+            Case::ListChanged => self.list_changed(),
+            Case::Memory => self.memory(),
+            Case::Compile => self.rounds(&[Side::Ours], |_| tool::compile(self.bed)),
+        }
+    }
+
+    /// Runs each side as often as asked for, in turn.
+    fn rounds(&self, sides: &[Side], run: impl Fn(Side) -> Result<Run>) -> Result<Runs> {
+        self.rounds_with(sides, || Ok(()), run)
+    }
+
+    /// As [`rounds`](Self::rounds), doing something before each round.
+    fn rounds_with(
+        &self,
+        sides: &[Side],
+        before: impl Fn() -> Result<()>,
+        run: impl Fn(Side) -> Result<Run>,
+    ) -> Result<Runs> {
+        let mut runs: Runs = sides.iter().map(|side| (*side, Vec::new())).collect();
+        let count = self.flags.runs.get();
+        for round in 0..count {
+            before()?;
+            for side in order(sides, round) {
+                let label = format!("{} {side}, run {} of {count}", self.case, round + 1);
+                let step = self.bed.context.report.step(label);
+                let run = run(side)?;
+                step.done(format_args!("{:.2}", run.value));
+                runs.iter_mut()
+                    .filter(|(owner, _)| *owner == side)
+                    .for_each(|(_, all)| all.push(run.clone()));
+            }
+        }
+        Ok(runs)
+    }
+
+    /// One side's work on these connectors, which may fail on neither ours nor the old flow.
+    fn work(&self, side: Side, registry: &str, names: &[&str]) -> Result<Timed> {
+        match side {
+            Side::OldFlow => sides::old_flow(self.bed, registry, names),
+            _ => sides::ours(self.bed, registry, names),
+        }
+    }
+
+    /// From nothing: builder cache, stores and registry emptied before each run.
+    fn emptied(&self, side: Side, names: &[&str]) -> Result<Run> {
+        self.bed.empty_stores()?;
+        let timed = self.work(side, &self.bed.empty_registry(), names)?;
+        self.bed.remove_images(&timed.images)?;
+        Ok(timed.run)
+    }
+
+    fn cold(&self, name: &str) -> Result<Runs> {
+        let mut runs = self.rounds(&[Side::Ours, Side::OldFlow], |side| {
+            self.emptied(side, &[name])
+        })?;
+        runs.extend(self.peer(name)?);
+        Ok(runs)
+    }
+
+    /// The peer where it runs; why not where it doesn't.
+    fn peer(&self, name: &str) -> Result<Option<(Side, Vec<Run>)>> {
+        let peer = self.rounds(&[Side::Peer], |_| {
+            self.bed.empty_stores()?;
+            let timed = sides::peer(self.bed, name)?;
+            self.bed.remove_images(&timed.images)?;
+            Ok(timed.run)
+        });
+        match peer {
+            Ok(mut runs) => {
+                self.remark("airbyte-cdk builds the host's platform alone, checks that spec works there, and neither pushes nor scans");
+                Ok(runs.pop())
+            }
+            Err(error) if crate::report::exit_of(&error) == Exit::Interrupted => Err(error),
+            Err(error) => {
+                self.remark(format!(
+                    "airbyte-cdk image build does not run here: {error:#}"
+                ));
+                Ok(None)
+            }
+        }
+    }
+
+    /// New versions of a connector whose earlier ones the registry holds, each with one changed line of code.
+    fn releases(&self, name: &str, stores: Stores) -> Result<Runs> {
+        let sides = [Side::Ours, Side::OldFlow];
+        let mut registries = Vec::new();
+        for side in sides {
+            let registry = self.bed.empty_registry();
+            let first = self.work(side, &registry, &[name])?;
+            self.bed.remove_images(&first.images)?;
+            registries.push((side, registry));
+        }
+        self.rounds_with(
+            &sides,
+            || self.bed.release(name),
+            |side| {
+                if stores == Stores::Emptied {
+                    self.bed.empty_stores()?;
+                }
+                let registry = registries.iter().find(|(owner, _)| *owner == side);
+                let (_, registry) = registry.context("each side has its part of the registry")?;
+                let timed = self.work(side, registry, &[name])?;
+                self.bed.remove_images(&timed.images)?;
+                Ok(timed.run)
+            },
+        )
+    }
+
+    fn no_change(&self, name: &str) -> Result<Runs> {
+        let registry = self.bed.empty_registry();
+        let mut images: Vec<ImageRef> = self.work(Side::Ours, &registry, &[name])?.images;
+        let runs = self.rounds(&[Side::Ours], |side| {
+            Ok(self.work(side, &registry, &[name])?.run)
+        });
+        images.dedup();
+        self.bed.remove_images(&images)?;
+        runs
+    }
+
+    fn batch(&self) -> Result<Runs> {
+        let names = fleet::python_copies(self.bed, BATCH)?;
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        self.rounds(&[Side::Ours, Side::OldFlow], |side| {
+            self.emptied(side, &names)
+        })
+    }
+
+    /// `spec` in the images of both sides.
+    fn start(&self, name: &str) -> Result<Runs> {
+        let sides = [Side::Ours, Side::OldFlow];
+        let mut made = Vec::new();
+        for side in sides {
+            let timed = self.work(side, &self.bed.empty_registry(), &[name])?;
+            let image = timed.images.first().cloned();
+            made.push((side, image.context("each side makes an image")?));
+        }
+        let image = |side: Side| made.iter().find(|(owner, _)| *owner == side);
+        // The first start unpacks and reads what later ones find in memory.
+        for (_, image) in &made {
+            sides::start(self.bed, image)?;
+        }
+        let runs = self.rounds(&sides, |side| {
+            let (_, image) = image(side).context("each side makes an image")?;
+            sides::start(self.bed, image)
+        });
+        let images: Vec<ImageRef> = made.into_iter().map(|(_, image)| image).collect();
+        self.bed.remove_images(&images)?;
+        runs
+    }
+
+    fn list_changed(&self) -> Result<Runs> {
+        let fleet = fleet::large(self.bed)?;
+        let commands = tool::git_commands(self.bed, &fleet)?;
+        self.remark(format!("git's commands: {}", commands.len()));
+        tool::git_alone(&commands)?;
+        self.rounds(&[Side::Ours, Side::Git], |side| match side {
+            Side::Git => tool::git_alone(&commands),
+            _ => tool::list_changed(self.bed, &fleet),
+        })
+    }
+
+    fn memory(&self) -> Result<Runs> {
+        let fleet = fleet::large(self.bed)?;
+        self.rounds(&[Side::Ours], |_| {
+            tool::memory(self.bed, &fleet)?.ok_or_else(|| {
+                Problem::environment("this system doesn't tell a program's memory").into()
+            })
+        })
+    }
+
+    fn remark(&self, remark: impl Into<String>) {
+        self.remarks.borrow_mut().push(remark.into());
+    }
+}
+
+/// What becomes of this machine's stores before each run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stores {
+    Kept,
+    Emptied,
+}
