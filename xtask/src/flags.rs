@@ -12,6 +12,7 @@ use crate::model::{
     metadata::{ConnectorType, SupportLevel},
     platform::Platform,
     shard::Shard,
+    step::Step,
 };
 
 const EXIT_CODES: &str = "Exit codes:
@@ -75,6 +76,8 @@ pub enum Connector {
     Build(Build),
     /// Check metadata, files and pages of connectors; `--list` prints every check
     Check(Check),
+    /// Raise the version of connectors, in every file that has it
+    Bump(Bump),
     /// Print the JSON Schema of metadata.yaml, for editors
     Schema,
 }
@@ -239,6 +242,26 @@ impl Check {
     pub fn runs_tools(&self) -> bool {
         (self.tools || !self.only.is_empty()) && !self.list
     }
+}
+
+#[derive(Debug, Args)]
+pub struct Bump {
+    /// Names, globs or paths
+    #[arg(required = true)]
+    pub names: Vec<String>,
+    /// What of the version goes up
+    pub step: Step,
+    /// Also add a row with this text to the changelog in the documentation page
+    #[arg(long, value_name = "TEXT")]
+    pub changelog: Option<String>,
+    /// Number of the pull request in that row
+    #[arg(long, value_name = "N", requires = "changelog")]
+    pub pull_request: Option<u64>,
+    /// Print what would be written and stop
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub output: Json,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

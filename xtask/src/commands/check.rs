@@ -317,7 +317,7 @@ fn exit(findings: &[Finding]) -> Exit {
 }
 
 /// The day in UTC. `SOURCE_DATE_EPOCH` overrides the clock, as in every reproducible build.
-fn today() -> Result<Date> {
+pub fn today() -> Result<Date> {
     let now = match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => text.trim().parse().map_err(|_| {
             Problem::usage(format!(

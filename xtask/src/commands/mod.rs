@@ -2,11 +2,13 @@
 
 mod bench;
 mod build;
+mod bump;
 mod cache;
 mod check;
 mod ci;
 mod config;
 mod doctor;
+mod edits;
 mod environment;
 mod image;
 mod info;
@@ -59,6 +61,7 @@ pub fn run(flags: Xtask, report: &Report) -> Result<Exit> {
     match flags.command {
         Command::Connector(Connector::Build(flags)) => build::run(&context, &flags),
         Command::Connector(Connector::Check(flags)) => check::run(&context, &flags),
+        Command::Connector(Connector::Bump(flags)) => bump::run(&context, &flags),
         Command::Connector(Connector::Schema) => Ok(check::schema(&context)),
         Command::Connector(Connector::List(flags)) => list::run(&context, &flags),
         Command::Connector(Connector::Info(flags)) => info::run(&context, &flags),

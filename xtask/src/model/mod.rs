@@ -25,6 +25,7 @@ pub mod problem;
 pub mod pyproject;
 pub mod revision;
 pub mod shard;
+pub mod step;
 pub mod target;
 mod text;
 pub mod wheel;

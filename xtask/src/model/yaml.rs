@@ -4,6 +4,7 @@
 //! so `"60"` is not 60 and `2024-01-31` is text.
 
 mod de;
+pub mod edit;
 
 use std::collections::HashMap;
 

@@ -4,6 +4,8 @@ pub mod backend;
 pub mod base_image;
 pub mod bench;
 pub mod build;
+pub mod bump;
+pub mod changelog;
 pub mod checks;
 pub mod dependencies;
 pub mod entry_point;

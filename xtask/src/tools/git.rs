@@ -73,6 +73,12 @@ pub fn commit_all(root: &Utf8Path, message: &str) -> Result<()> {
     Ok(())
 }
 
+/// Address of the remote `origin` as a browser takes it; None where there is none.
+pub fn origin(root: &Utf8Path) -> Result<Option<String>> {
+    let origin = git(root, &["config", "--get", "remote.origin.url"])?.finish()?;
+    Ok(https_address(origin.text().trim()))
+}
+
 /// git's version.
 pub fn version() -> Result<String> {
     let shell = Shell::new().context("open a shell")?;

@@ -2,6 +2,7 @@
 
 mod bench;
 mod build;
+mod bump;
 mod cache;
 mod check;
 mod config;

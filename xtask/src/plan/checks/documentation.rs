@@ -100,7 +100,7 @@ fn changelog_entry(subject: &Subject) -> Vec<Defect> {
 }
 
 /// Whether the line has this version as a whole: 1.2.3 is not in 11.2.30, 1.2.3.4 or 1.2.3-rc.1.
-fn names_version(line: &str, version: &str) -> bool {
+pub fn names_version(line: &str, version: &str) -> bool {
     let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+');
     line.split(|c| !part(c))
         .map(|word| word.trim_end_matches(['.', '-']))

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use camino::Utf8Path;
 use semver::Version;
 
-use super::{Check, Defect, Earlier, Run, Subject, release::is_candidate};
+use super::{Check, Defect, Earlier, Run, Subject, is_candidate};
 use crate::model::finding::Severity;
 
 pub const CHECKS: &[Check] = &[

@@ -27,7 +27,9 @@ use crate::model::{
     finding::{Finding, Severity},
     yaml::{Document, Node, Place},
 };
+pub use documentation::names_version;
 use package::PyProject;
+pub use release::is_candidate;
 
 pub const METADATA: &str = "metadata.yaml";
 

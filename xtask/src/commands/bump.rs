@@ -1,0 +1,168 @@
+//! `connector bump`: a new version in every file that has it, and in the changelog.
+
+use anyhow::Result;
+use camino::Utf8PathBuf;
+use semver::Version;
+use serde::Serialize;
+
+use super::{
+    Context, check,
+    edits::{Edit, Edits},
+};
+use crate::{
+    flags::Bump,
+    model::{
+        connector::{Connector, Language},
+        connector_files::page_path,
+        problem::{Exit, Problem},
+    },
+    plan::{bump, changelog},
+    tools::git,
+};
+
+/// A version that went up.
+#[derive(Debug, Serialize)]
+pub struct Bumped {
+    pub connector: String,
+    pub from: Version,
+    pub to: Version,
+    /// The files that have it, from the repository's root.
+    pub files: Vec<Utf8PathBuf>,
+}
+
+/// A row for the changelog.
+pub struct Row {
+    pub text: String,
+    pub pull_request: Option<u64>,
+    pub date: String,
+    pub source: String,
+}
+
+impl Row {
+    pub fn new(context: &Context, text: &str, pull_request: Option<u64>) -> Result<Row> {
+        let configured = context.resolved.config.source.clone();
+        let source = match configured.as_str() {
+            "" => git::origin(&context.repo.root)?.unwrap_or_default(),
+            _ => configured,
+        };
+        Ok(Row {
+            text: text.to_owned(),
+            pull_request,
+            date: check::today()?.to_string(),
+            source,
+        })
+    }
+}
+
+pub fn run(context: &Context, flags: &Bump) -> Result<Exit> {
+    let config = &context.resolved.config;
+    let fleet = context.repo.load(config)?;
+    let connectors = fleet.select(&context.repo, config, &flags.names)?.whole()?;
+    let row = flags.changelog.as_deref();
+    let row = row
+        .map(|text| Row::new(context, text, flags.pull_request))
+        .transpose()?;
+    let mut edits = Edits::new(&context.repo.root);
+    let mut bumped = Vec::new();
+    for connector in &connectors {
+        let to = bump::next(&connector.metadata.version, flags.step);
+        let to = to.map_err(|problem| of(connector, problem))?;
+        bumped.push(write(&mut edits, connector, to, row.as_ref())?);
+    }
+    if !flags.dry_run {
+        edits.write()?;
+    }
+    if flags.output.json {
+        context.report.json(&bumped)?;
+        return Ok(Exit::Success);
+    }
+    for Bumped {
+        connector,
+        from,
+        to,
+        files,
+    } in &bumped
+    {
+        context
+            .report
+            .result(format_args!("{connector}: {from} -> {to}"));
+        for file in files {
+            context.report.result(format_args!("  {file}"));
+        }
+    }
+    Ok(Exit::Success)
+}
+
+/// Gives a connector another version, in the edits.
+pub fn write(
+    edits: &mut Edits,
+    connector: &Connector,
+    to: Version,
+    row: Option<&Row>,
+) -> Result<Bumped> {
+    let mut files = Vec::new();
+    let directory = &connector.directory;
+    let problem = |problem| of(connector, problem);
+    let metadata = directory.join("metadata.yaml");
+    edits.edit(&metadata, |text| bump::metadata(text, &to).map_err(problem))?;
+    files.push(metadata);
+    // That of a manifest-only connector is its tests'.
+    if connector.language == Some(Language::Python) {
+        let pyproject = directory.join("pyproject.toml");
+        let edit = edits.edit(&pyproject, |text| {
+            bump::pyproject(text, &to).map_err(problem)
+        })?;
+        files.extend((edit == Edit::Changed).then_some(pyproject));
+        let lock = directory.join("uv.lock");
+        let edit = edits.edit(&lock, |text| bump::uv_lock(text, &to).map_err(problem))?;
+        files.extend((edit == Edit::Changed).then_some(lock));
+    }
+    if let Some(row) = row {
+        files.extend(add_row(edits, connector, &to.to_string(), row)?);
+    }
+    Ok(Bumped {
+        connector: connector.name.to_string(),
+        from: connector.metadata.version.clone(),
+        to,
+        files,
+    })
+}
+
+/// Adds a version to the changelog of the connector's page, and says which that is unless it was there.
+pub fn add_row(
+    edits: &mut Edits,
+    connector: &Connector,
+    version: &str,
+    row: &Row,
+) -> Result<Option<Utf8PathBuf>> {
+    let url = &connector.metadata.documentation_url;
+    let no_page = |why: String| {
+        of(
+            connector,
+            Problem::usage(why).help("write the changelog by hand, and leave out --changelog"),
+        )
+    };
+    let page =
+        page_path(url).ok_or_else(|| no_page(format!("{url} is no page of this repository")))?;
+    let entry = changelog::Entry {
+        version,
+        date: &row.date,
+        pull_request: row.pull_request,
+        text: &row.text,
+        source: &row.source,
+    };
+    let add =
+        |text: &str| changelog::add(text, &entry).map_err(|why| no_page(format!("{page}: {why}")));
+    match edits.edit(&page, add)? {
+        Edit::NoFile => Err(no_page(format!("there is no page {page}")).into()),
+        Edit::Same => Ok(None),
+        Edit::Changed => Ok(Some(page)),
+    }
+}
+
+fn of(connector: &Connector, problem: Problem) -> Problem {
+    Problem {
+        message: format!("{}: {}", connector.name, problem.message),
+        ..problem
+    }
+}

@@ -1,0 +1,228 @@
+//! What a new version writes where.
+
+use pep440_rs::Version as PythonVersion;
+use semver::{BuildMetadata, Prerelease, Version};
+use serde::Deserialize;
+use serde_json::json;
+use toml::Spanned;
+
+use super::checks::is_candidate;
+use crate::model::{
+    problem::Problem,
+    step::Step,
+    yaml::{Document, edit},
+};
+
+const ROLLOUT: &str = "releases.rolloutConfiguration.enableProgressiveRollout";
+
+/// The version after `now`.
+pub fn next(now: &Version, step: Step) -> Result<Version, Problem> {
+    let mut next = Version {
+        pre: Prerelease::EMPTY,
+        build: BuildMetadata::EMPTY,
+        ..now.clone()
+    };
+    match step {
+        Step::Patch | Step::Minor | Step::Major if !now.pre.is_empty() => {
+            return Err(Problem::usage(format!("{now} is a pre-release"))
+                .help("`release` makes it the release, `rc` counts the candidate on"));
+        }
+        Step::Patch => next.patch += 1,
+        Step::Minor => (next.minor, next.patch) = (now.minor + 1, 0),
+        Step::Major => (next.major, next.minor, next.patch) = (now.major + 1, 0, 0),
+        Step::Release if now.pre.is_empty() => {
+            return Err(Problem::usage(format!("{now} is a release already"))
+                .help("choose patch, minor, major or rc"));
+        }
+        Step::Release => {}
+        Step::Rc => {
+            let number = now
+                .pre
+                .strip_prefix("rc.")
+                .and_then(|n| n.parse::<u64>().ok());
+            if now.pre.is_empty() {
+                next.patch += 1;
+            }
+            let pre = format!("rc.{}", number.map_or(1, |number| number + 1));
+            next.pre = Prerelease::new(&pre).map_err(|error| Problem::usage(error.to_string()))?;
+        }
+    }
+    if next.cmp_precedence(now).is_le() {
+        return Err(
+            Problem::usage(format!("{next} is not above {now}")).help("write the version by hand")
+        );
+    }
+    Ok(next)
+}
+
+/// metadata.yaml with another version. A first release candidate is rolled out progressively; no release is (Airbyte
+/// refuses `enableProgressiveRollout: true` for one).
+pub fn metadata(text: &str, version: &Version) -> Result<String, Problem> {
+    let set = |text: &str, path: &str, value| {
+        edit::set(text, &format!("data.{path}"), &value)
+            .map_err(|flaw| Problem::usage(flaw.in_file("metadata.yaml")).help("write it by hand"))
+    };
+    let document =
+        Document::read(text).map_err(|flaw| Problem::usage(flaw.in_file("metadata.yaml")))?;
+    let rollout = document.root.at_path(&format!("data.{ROLLOUT}"));
+    let rollout = rollout.and_then(|node| node.boolean());
+    let now = document
+        .root
+        .at_path("data.dockerImageTag")
+        .and_then(|node| node.text());
+    let was_candidate = now
+        .and_then(|now| Version::parse(now).ok())
+        .is_some_and(|now| is_candidate(&now));
+    let text = set(text, "dockerImageTag", json!(version.to_string()))?;
+    match (is_candidate(version), rollout) {
+        (true, None) => set(&text, ROLLOUT, json!(true)),
+        (true, Some(false)) if !was_candidate => set(&text, ROLLOUT, json!(true)),
+        (false, Some(true)) => set(&text, ROLLOUT, json!(false)),
+        _ => Ok(text),
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Package {
+    version: Option<Spanned<String>>,
+    source: Option<toml::Table>,
+}
+
+/// pyproject.toml with another version wherever it has one.
+pub fn pyproject(text: &str, version: &Version) -> Result<String, Problem> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct File {
+        project: Package,
+        tool: Tool,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Tool {
+        poetry: Package,
+    }
+    let file: File = toml::from_str(text)
+        .map_err(|error| Problem::usage(format!("pyproject.toml: {}", error.message())))?;
+    let places = [file.project.version, file.tool.poetry.version];
+    Ok(exchange(text, places, &version.to_string()))
+}
+
+/// uv.lock with another version of the connector itself, written as Python does: 1.2.3rc1 for 1.2.3-rc.1.
+pub fn uv_lock(text: &str, version: &Version) -> Result<String, Problem> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct File {
+        package: Vec<Package>,
+    }
+    let file: File = toml::from_str(text)
+        .map_err(|error| Problem::usage(format!("uv.lock: {}", error.message())))?;
+    let version: PythonVersion = version
+        .to_string()
+        .parse()
+        .map_err(|error| Problem::usage(format!("{version} is no version of Python's: {error}")))?;
+    let is_own = |package: &Package| {
+        let source = package.source.as_ref();
+        ["editable", "virtual"]
+            .iter()
+            .any(|kind| source.and_then(|source| source.get(*kind)?.as_str()) == Some("."))
+    };
+    let own = file.package.into_iter().filter(is_own);
+    Ok(exchange(
+        text,
+        own.map(|package| package.version),
+        &version.to_string(),
+    ))
+}
+
+/// The text with each of the values exchanged, between the quotes it has.
+fn exchange(
+    text: &str,
+    values: impl IntoIterator<Item = Option<Spanned<String>>>,
+    new: &str,
+) -> String {
+    let mut spans: Vec<_> = values
+        .into_iter()
+        .flatten()
+        .map(|value| value.span())
+        .collect();
+    spans.sort_by_key(|span| span.start);
+    let mut edited = text.to_owned();
+    for span in spans.into_iter().rev() {
+        let quote = if text[span.clone()].starts_with('\'') {
+            '\''
+        } else {
+            '"'
+        };
+        edited.replace_range(span, &format!("{quote}{new}{quote}"));
+    }
+    edited
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_go_up() {
+        use Step::*;
+        for (now, step, expected) in [
+            ("1.2.3", Patch, "1.2.4"),
+            ("1.2.3+b", Patch, "1.2.4"),
+            ("1.2.3", Minor, "1.3.0"),
+            ("1.2.3", Major, "2.0.0"),
+            ("1.2.3", Rc, "1.2.4-rc.1"),
+            ("1.2.4-rc.9", Rc, "1.2.4-rc.10"),
+            ("1.2.4-rc", Rc, "1.2.4-rc.1"),
+            ("1.2.4-beta.3", Rc, "1.2.4-rc.1"),
+            ("1.2.4-rc.9", Release, "1.2.4"),
+            ("1.2.3", Release, "1.2.3 is a release already"),
+            ("1.2.4-rc.9", Patch, "1.2.4-rc.9 is a pre-release"),
+            ("1.2.4-rc9", Rc, "1.2.4-rc.1 is not above 1.2.4-rc9"),
+        ] {
+            let got = next(&Version::parse(now).unwrap(), step);
+            let got = got.map_or_else(|problem| problem.message, |version| version.to_string());
+            assert_eq!(got, expected, "{now} {step:?}");
+        }
+    }
+
+    #[test]
+    fn rollout_goes_with_the_version() {
+        let text = |version: &str, rollout: &str| {
+            format!("data:\n  dockerImageTag: {version}\n{rollout}  tags: []\n")
+        };
+        let rollout = |value: &str| {
+            format!(
+                "  releases:\n    rolloutConfiguration:\n      enableProgressiveRollout: {value} # c\n"
+            )
+        };
+        let lines =
+            "  releases:\n    rolloutConfiguration:\n      enableProgressiveRollout: true\n";
+        let (yes, no) = (rollout("true"), rollout("false"));
+        for (from, before, to, after) in [
+            ("1.2.3", "", "1.2.4", ""),
+            ("1.2.3", "", "1.2.4-rc.1", lines),
+            ("1.2.3", &*no, "1.2.4-rc.1", &*yes),
+            ("1.2.4-rc.1", &*no, "1.2.4-rc.2", &*no),
+            ("1.2.4-rc.1", &*yes, "1.2.4", &*no),
+            ("1.2.3", &*no, "1.2.4", &*no),
+        ] {
+            let edited = metadata(&text(from, before), &Version::parse(to).unwrap()).unwrap();
+            assert_eq!(edited, text(to, after), "{from} {before} {to}");
+        }
+    }
+
+    #[test]
+    fn packages_get_the_version_between_their_quotes() {
+        let version = Version::parse("1.2.4-rc.1").unwrap();
+        let text = "[project] # a\r\nversion = '1.2.3' # b\r\nname='version'\r\n[tool.poetry]\r\nversion=\"1.2.3\"\r\n[x]\r\nversion = '1.2.3'";
+        assert_eq!(
+            pyproject(text, &version).unwrap(),
+            "[project] # a\r\nversion = '1.2.4-rc.1' # b\r\nname='version'\r\n[tool.poetry]\r\nversion=\"1.2.4-rc.1\"\r\n[x]\r\nversion = '1.2.3'"
+        );
+        let lock = "version = 1\n[[package]]\nname = 'a'\nversion = \"1.2.3\"\nsource = { registry = \"x\" }\n[[package]]\nname = 's'\nversion = \"1.2.3\"\nsource = { editable = \".\" }\n";
+        let expected = lock.replace("'s'\nversion = \"1.2.3\"", "'s'\nversion = \"1.2.4rc1\"");
+        assert_eq!(uv_lock(lock, &version).unwrap(), expected);
+        assert!(pyproject("version = [", &version).is_err());
+    }
+}

@@ -1,0 +1,144 @@
+//! The table of versions in a connector's documentation page.
+
+use super::checks::names_version;
+
+/// One row to come.
+#[derive(Debug, Clone)]
+pub struct Entry<'a> {
+    pub version: &'a str,
+    /// YYYY-MM-DD.
+    pub date: &'a str,
+    /// Number of the pull request; a placeholder stands where it is not known.
+    pub pull_request: Option<u64>,
+    pub text: &'a str,
+    /// Address of the repository that pull requests are in; empty where it is not known.
+    pub source: &'a str,
+}
+
+/// What stands for the number of a pull request that is not there yet, as Airbyte's own tool writes it.
+const PLACEHOLDER: &str = "*PR_NUMBER_PLACEHOLDER*";
+
+/// The page with the entry as the first row of its changelog's table; unchanged when the version is in there.
+pub fn add(page: &str, entry: &Entry) -> Result<String, String> {
+    let lines: Vec<&str> = page.split_inclusive('\n').collect();
+    let heading = lines
+        .iter()
+        .position(|line| line.to_lowercase().contains("# changelog"))
+        .ok_or("there is no heading `## Changelog`")?;
+    let below = &lines[heading + 1..];
+    if below
+        .iter()
+        .any(|line| names_version(line.trim_end(), entry.version))
+    {
+        return Ok(page.to_owned());
+    }
+    let rule = below
+        .iter()
+        .position(|line| is_rule(line))
+        .filter(|rule| *rule > 0)
+        .ok_or("there is no table below the changelog's heading")?
+        + heading
+        + 1;
+    let end = if lines[rule - 1].ends_with("\r\n") {
+        "\r\n"
+    } else {
+        "\n"
+    };
+    let row = row(lines[rule - 1], lines[rule], entry);
+    let before = lines[..=rule].concat();
+    let joint = if before.ends_with('\n') { "" } else { end };
+    Ok(format!(
+        "{before}{joint}{row}{end}{}",
+        lines[rule + 1..].concat()
+    ))
+}
+
+/// Whether a line parts a table's header from its rows: `|:---|---|`.
+fn is_rule(line: &str) -> bool {
+    let line = line.trim();
+    line.contains('|')
+        && line.contains('-')
+        && line.chars().all(|c| matches!(c, '|' | '-' | ':' | ' '))
+}
+
+/// A row with the header's columns, as wide as the rule where that is wider.
+fn row(header: &str, rule: &str, entry: &Entry) -> String {
+    let widths = cells(rule).into_iter().map(|cell| cell.chars().count());
+    let mut texts = vec![entry.text.replace('|', "\\|").replace(['\r', '\n'], " ")];
+    let mut cell = |(name, width): (&str, usize)| {
+        let name = name.to_lowercase();
+        let text = match () {
+            _ if name.contains("version") => entry.version.to_owned(),
+            _ if name.contains("date") => entry.date.to_owned(),
+            _ if name.contains("pull") || name == "pr" => link(entry),
+            _ => texts.pop().unwrap_or_default(),
+        };
+        format!(" {text:<width$} |")
+    };
+    let row: String = cells(header)
+        .into_iter()
+        .zip(widths)
+        .map(&mut cell)
+        .collect();
+    // Nobody sees the width of the last column.
+    format!("|{} |", row.strip_suffix('|').unwrap_or(&row).trim_end())
+}
+
+fn cells(line: &str) -> Vec<&str> {
+    let line = line.trim();
+    let line = line.strip_prefix('|').unwrap_or(line);
+    let line = line.strip_suffix('|').unwrap_or(line);
+    line.split('|').map(str::trim).collect()
+}
+
+fn link(entry: &Entry) -> String {
+    let number = entry
+        .pull_request
+        .map_or(PLACEHOLDER.to_owned(), |number| number.to_string());
+    match entry.source {
+        "" => number,
+        source => format!("[{number}]({source}/pull/{number})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_added_on_top_and_only_once() {
+        let entry = Entry {
+            version: "1.2.4",
+            date: "2026-11-23",
+            pull_request: Some(7),
+            text: "a | b",
+            source: "https://example.com/o/r",
+        };
+        let link = "[7](https://example.com/o/r/pull/7)";
+        for (page, expected) in [
+            (
+                "# X\n## Changelog\n\n| Version | Date | Pull Request | Subject |\n|:------|------|---|---|\n| 1.2.3 | d | p | s |\n",
+                format!("# X\n## Changelog\n\n| Version | Date | Pull Request | Subject |\n|:------|------|---|---|\n| 1.2.4   | 2026-11-23 | {link} | a \\| b |\n| 1.2.3 | d | p | s |\n"),
+            ),
+            (
+                "### CHANGELOG\r\nDate | Version | Note\r\n---|---|---",
+                "### CHANGELOG\r\nDate | Version | Note\r\n---|---|---\r\n| 2026-11-23 | 1.2.4 | a \\| b |\r\n".to_owned(),
+            ),
+            ("## Changelog\n| V |\n|---|\n| 1.2.4 |\n", "## Changelog\n| V |\n|---|\n| 1.2.4 |\n".to_owned()),
+            ("# X\n", "there is no heading `## Changelog`".to_owned()),
+            ("| Version |\n|---|\n## Changelog\n", "there is no table below the changelog's heading".to_owned()),
+        ] {
+            assert_eq!(add(page, &entry).unwrap_or_else(|error| error), expected);
+        }
+        let unknown = Entry {
+            pull_request: None,
+            source: "",
+            ..entry
+        };
+        let page = add("## Changelog\n|Version|PR|\n|-|-|\n", &unknown).unwrap();
+        assert!(
+            page.ends_with("|\n| 1.2.4 | *PR_NUMBER_PLACEHOLDER* |\n"),
+            "{page}"
+        );
+    }
+}
