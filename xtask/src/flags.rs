@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, str::FromStr};
 
 use camino::Utf8PathBuf;
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::{
     bench::Case,
@@ -74,6 +74,8 @@ pub enum Connector {
     Info(Info),
     /// Build a connector's image and check its spec
     Build(Build),
+    /// Publish the Python packages of connectors that declare one, and nothing else of them
+    PublishPackage(PublishPackage),
     /// Check metadata, files and pages of connectors; `--list` prints every check
     Check(Check),
     /// Raise the version of connectors, in every file that has it
@@ -286,6 +288,18 @@ pub struct Build {
     pub tag: Tag,
     /// Print the plan and stop
     #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub output: Json,
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("which").args(["names", "all_changed", "since", "files_from"]).required(true)))]
+pub struct PublishPackage {
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Build, but upload nothing; the token for uploading is in UV_PUBLISH_TOKEN
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true")]
     pub dry_run: bool,
     #[command(flatten)]
     pub output: Json,

@@ -107,6 +107,28 @@ impl<'a> Builder<'a> {
         Ok(made)
     }
 
+    /// Builds the connector's own package as its image does, in the same stage, and gives the files that made.
+    pub fn own_package(
+        &self,
+        plan: &BuildPlan,
+        log: impl FnMut(&str) + Send,
+    ) -> Result<Vec<Utf8PathBuf>> {
+        if let (Some(python), Some(wheels)) = (&plan.python, &self.wheels) {
+            wheels.prepare(plan, python)?;
+        }
+        let directory = self.context.repo.work(&plan.connector).join("package");
+        remove_directory(&directory)?;
+        let arguments = plan.package_arguments(&directory);
+        buildx::export(&self.context.engine, &arguments, log)?;
+        let read = || format!("read {directory}");
+        let mut files = Vec::new();
+        for entry in directory.read_dir_utf8().with_context(read)? {
+            files.push(entry.with_context(read)?.into_path());
+        }
+        files.sort();
+        Ok(files)
+    }
+
     /// Runs `spec` of `image` on one platform, judges it and keeps it; `log` hears what it printed.
     pub fn check_spec(
         &self,

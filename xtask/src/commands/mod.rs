@@ -14,6 +14,7 @@ mod image;
 mod info;
 mod list;
 mod manifests;
+mod package;
 mod planner;
 mod sandbox;
 mod selection;
@@ -60,6 +61,7 @@ pub fn run(flags: Xtask, report: &Report) -> Result<Exit> {
     }
     match flags.command {
         Command::Connector(Connector::Build(flags)) => build::run(&context, &flags),
+        Command::Connector(Connector::PublishPackage(flags)) => package::run(&context, &flags),
         Command::Connector(Connector::Check(flags)) => check::run(&context, &flags),
         Command::Connector(Connector::Bump(flags)) => bump::run(&context, &flags),
         Command::Connector(Connector::Schema) => Ok(check::schema(&context)),
@@ -80,7 +82,7 @@ pub fn run(flags: Xtask, report: &Report) -> Result<Exit> {
 fn needs_engine(command: &Command) -> bool {
     matches!(
         command,
-        Command::Connector(Connector::Build(_) | Connector::Info(_))
+        Command::Connector(Connector::Build(_) | Connector::PublishPackage(_) | Connector::Info(_))
             | Command::Doctor(_)
             | Command::Config(_)
             | Command::Bench(_)

@@ -57,6 +57,7 @@ pub struct Config {
     /// Names (or globs over names) of files, in any directory, whose change touches no connector.
     pub ignored_files: Vec<String>,
     pub scan: Scan,
+    pub packages: Packages,
     pub tools: Tools,
     pub checks: Checks,
 }
@@ -114,6 +115,16 @@ pub enum Severity {
 pub enum OnFinding {
     Warn,
     Block,
+}
+
+/// The index that Python packages of connectors are published to. Its token comes from UV_PUBLISH_TOKEN.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Packages {
+    /// Where files are uploaded to.
+    pub upload: String,
+    /// Where it lists what it has (PEP 503).
+    pub simple: String,
 }
 
 /// Versions of the programs that xtask fetches for itself.
@@ -190,6 +201,7 @@ impl Default for Config {
             wheel_cache: String::new(),
             ignored_files: ignored_files.map(str::to_owned).to_vec(),
             scan: Scan::default(),
+            packages: Packages::default(),
             tools: Tools::default(),
             checks: Checks::default(),
         }
@@ -226,6 +238,15 @@ impl Default for Scan {
         Scan {
             cutoff: Severity::High,
             on_finding: OnFinding::Warn,
+        }
+    }
+}
+
+impl Default for Packages {
+    fn default() -> Packages {
+        Packages {
+            upload: "https://upload.pypi.org/legacy/".to_owned(),
+            simple: "https://pypi.org/simple/".to_owned(),
         }
     }
 }
@@ -525,7 +546,8 @@ fn flatten(table: &Table, prefix: &str, into: &mut Vec<Setting>) {
         let path = format!("{prefix}{key}");
         match value {
             Value::Table(group)
-                if matches!(key.as_str(), "scan" | "tools" | "checks") && prefix.is_empty() =>
+                if matches!(key.as_str(), "scan" | "packages" | "tools" | "checks")
+                    && prefix.is_empty() =>
             {
                 flatten(group, &format!("{path}."), into);
             }

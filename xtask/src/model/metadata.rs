@@ -25,6 +25,8 @@ pub struct Metadata {
     pub documentation_url: String,
     pub definition_id: String,
     pub tags: Vec<String>,
+    /// Name of the Python package that it is published as besides, where `remoteRegistries.pypi` is enabled.
+    pub package: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -95,6 +97,7 @@ impl Metadata {
             documentation_url: fields.text("documentationUrl"),
             definition_id: fields.text("definitionId"),
             tags: fields.optional("tags").unwrap_or_default(),
+            package: fields.package(),
         };
         if fields.problems.is_empty() {
             Ok(metadata)
@@ -138,6 +141,11 @@ impl<'a> Fields<'a> {
             .read()
             .map_err(|flaw| self.problems.push(complain(flaw)))
             .ok()
+    }
+
+    fn package(&mut self) -> Option<String> {
+        let enabled = self.optional("remoteRegistries.pypi.enabled");
+        (enabled == Some(true)).then(|| self.text("remoteRegistries.pypi.packageName"))
     }
 
     fn version(&mut self, path: &str) -> Option<semver::Version> {
@@ -231,6 +239,27 @@ metadataSpecVersion: '1.0'
                 .message
                 .starts_with("data.connectorBuildOptions.baseImage: `a b` is not")
         );
+    }
+
+    #[test]
+    fn a_package_is_named_where_it_is_enabled() {
+        for (pypi, expected) in [
+            ("{enabled: true, packageName: p-q}", Some(Some("p-q"))),
+            ("{enabled: false, packageName: p-q}", Some(None)),
+            ("null", Some(None)),
+            ("{enabled: true}", None),
+        ] {
+            let text = GOOD.replace(
+                "  license: MIT",
+                &format!("  license: MIT\n  remoteRegistries: {{pypi: {pypi}}}"),
+            );
+            let package = Metadata::parse(&text).ok().map(|metadata| metadata.package);
+            assert_eq!(
+                package,
+                expected.map(|name| name.map(str::to_owned)),
+                "{pypi}"
+            );
+        }
     }
 
     #[test]

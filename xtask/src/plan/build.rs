@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
 use super::{
@@ -76,9 +76,9 @@ pub struct Inputs<'a> {
     /// Where the image is written to as an OCI layout.
     pub layout: Utf8PathBuf,
     /// Absolute path of the repository.
-    pub root: &'a camino::Utf8Path,
+    pub root: &'a Utf8Path,
     /// Directory with the Dockerfiles, absolute.
-    pub docker_images: &'a camino::Utf8Path,
+    pub docker_images: &'a Utf8Path,
     pub proxies: Vec<String>,
     /// None for a connector in another language.
     pub python: Option<PythonPlan>,
@@ -178,30 +178,41 @@ impl BuildPlan {
             "--network=host".to_owned(),
         ];
         args.extend(
-            self.arguments
+            self.labels
                 .iter()
-                .map(|(name, value)| format!("--build-arg={name}={value}")),
+                .map(|(name, value)| format!("--label={name}={value}")),
         );
+        args.extend(self.inputs());
+        args
+    }
+
+    /// The arguments of `docker buildx build` that write the connector's own wheel, the one in the image, to
+    /// `directory`.
+    pub fn package_arguments(&self, directory: &Utf8Path) -> Vec<String> {
+        let mut args = vec![
+            "--target=own-package".to_owned(),
+            format!("--file={}", self.dockerfile),
+            format!("--output=type=local,dest={directory}"),
+            "--progress=plain".to_owned(),
+            "--network=host".to_owned(),
+        ];
+        args.extend(self.inputs());
+        args
+    }
+
+    /// What every stage of the Dockerfile may read.
+    fn inputs(&self) -> Vec<String> {
+        let given = |(name, value): &(String, String)| format!("--build-arg={name}={value}");
+        let context = |(name, value): &(String, String)| format!("--build-context={name}={value}");
+        let secret = |(id, path): &(String, Utf8PathBuf)| format!("--secret=id={id},src={path}");
+        let mut args: Vec<String> = self.arguments.iter().map(given).collect();
         args.extend(
             self.proxies
                 .iter()
                 .map(|name| format!("--build-arg={name}")),
         );
-        args.extend(
-            self.labels
-                .iter()
-                .map(|(name, value)| format!("--label={name}={value}")),
-        );
-        args.extend(
-            self.contexts
-                .iter()
-                .map(|(name, value)| format!("--build-context={name}={value}")),
-        );
-        args.extend(
-            self.secrets
-                .iter()
-                .map(|(id, path)| format!("--secret=id={id},src={path}")),
-        );
+        args.extend(self.contexts.iter().map(context));
+        args.extend(self.secrets.iter().map(secret));
         args.push(self.directory.to_string());
         args
     }

@@ -79,15 +79,27 @@ pub fn build(engine: &Engine, args: &[String], watch: impl FnMut(&str) + Send) -
     let metadata_flag = format!("--metadata-file={}", metadata.display());
     all.push(&metadata_flag);
     all.extend(args.iter().map(String::as_str));
-    let finished = engine.docker(&all)?.finish_watching(watch)?;
-    if !finished.status.success() {
-        let error = finished.error();
-        return Err(explain(&error.message).unwrap_or(error).into());
-    }
+    run(engine, &all, watch)?;
     let text = std::fs::read(&metadata).context("read the metadata that buildx wrote")?;
     let made: BuildMetadata =
         serde_json::from_slice(&text).context("read the digest that buildx wrote")?;
     Ok(made.digest)
+}
+
+/// Runs `docker buildx build ARGS` whose outputs are files.
+pub fn export(engine: &Engine, args: &[String], watch: impl FnMut(&str) + Send) -> Result<()> {
+    let words = args.iter().map(String::as_str);
+    let all: Vec<&str> = ["buildx", "build"].into_iter().chain(words).collect();
+    run(engine, &all, watch)
+}
+
+fn run(engine: &Engine, words: &[&str], watch: impl FnMut(&str) + Send) -> Result<()> {
+    let finished = engine.docker(words)?.finish_watching(watch)?;
+    if !finished.status.success() {
+        let error = finished.error();
+        return Err(explain(&error.message).unwrap_or(error).into());
+    }
+    Ok(())
 }
 
 /// A known failure of BuildKit's in words that help; `message` is the whole error.

@@ -48,6 +48,17 @@ pub struct Settings {
 
 impl Settings {
     pub fn gather() -> Result<Settings> {
+        let mut settings = Settings::without_pip();
+        // A machine may have uv alone; then uv's configuration has to name the index.
+        settings.pip = python(&["-m", "pip", "config", "list"]).unwrap_or_default();
+        if settings.default_index()?.is_none() {
+            settings.pip_default = python(&["-c", PIP_DEFAULT]).ok();
+        }
+        Ok(settings)
+    }
+
+    /// What variables and files say: enough for an index whose address is known.
+    pub fn without_pip() -> Settings {
         let variables: BTreeMap<String, String> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
@@ -64,7 +75,7 @@ impl Settings {
             .get("NETRC")
             .cloned()
             .unwrap_or_else(|| format!("{home}/.netrc"));
-        let mut settings = Settings {
+        Settings {
             uv: uv
                 .iter()
                 .filter_map(|path| std::fs::read_to_string(path).ok())
@@ -72,13 +83,7 @@ impl Settings {
             netrc: std::fs::read_to_string(netrc).unwrap_or_default(),
             variables,
             ..Settings::default()
-        };
-        // A machine may have uv alone; then uv's configuration has to name the index.
-        settings.pip = python(&["-m", "pip", "config", "list"]).unwrap_or_default();
-        if settings.default_index()?.is_none() {
-            settings.pip_default = python(&["-c", PIP_DEFAULT]).ok();
         }
-        Ok(settings)
     }
 
     /// Every index in the order they are asked: additional ones first, as uv does, the default last.
@@ -186,7 +191,7 @@ impl Settings {
     }
 
     /// The index at `url`, its credentials from the address itself, uv's variables for named ones, or netrc.
-    fn index(&self, name: Option<&str>, url: &str) -> Result<Index> {
+    pub fn index(&self, name: Option<&str>, url: &str) -> Result<Index> {
         let mut address = Url::parse(url).map_err(|error| {
             Problem::usage(format!(
                 "`{}` is no address of a package index: {error}",

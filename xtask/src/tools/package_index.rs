@@ -59,6 +59,22 @@ impl PackageIndex {
         ))
     }
 
+    /// The one index at this address.
+    pub fn at(address: &str) -> Result<PackageIndex> {
+        let index = Settings::without_pip().index(None, address)?;
+        Ok(PackageIndex::of(vec![index], STALL, Policy::NETWORK))
+    }
+
+    /// Every file of a project, whose name is normalized; none when no index has it.
+    pub fn files(&self, package: &str) -> Result<Vec<IndexFile>> {
+        let mut files = Vec::new();
+        for index in &self.indexes {
+            let listed = self.project(index, package)?;
+            files.extend(listed.iter().flatten().cloned());
+        }
+        Ok(files)
+    }
+
     pub fn of(indexes: Vec<Index>, stall: Duration, policy: Policy) -> PackageIndex {
         PackageIndex {
             indexes,

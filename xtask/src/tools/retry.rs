@@ -110,6 +110,35 @@ impl Waiting for Clock {
     }
 }
 
+/// A clock that says of `what` that it is tried again, and why.
+pub struct SayingClock<'a> {
+    pub clock: Clock,
+    pub what: &'a str,
+    pub say: &'a (dyn Fn(&str) + Sync),
+}
+
+impl Waiting for SayingClock<'_> {
+    fn now(&self) -> Duration {
+        self.clock.now()
+    }
+
+    fn wait(&self, time: Duration) -> Result<()> {
+        self.clock.wait(time)
+    }
+
+    fn random(&self) -> f64 {
+        self.clock.random()
+    }
+
+    fn again(&self, error: &Error, wait: Duration) {
+        (self.say)(&format!(
+            "{}: {error:#}; trying again in {:.1} s",
+            self.what,
+            wait.as_secs_f64()
+        ));
+    }
+}
+
 /// Calls `attempt` until it succeeds, fails for good, or the policy is used up. Waits grow exponentially with full
 /// jitter (a random share of the longest wait), and are never shorter than what a server asked for.
 pub fn retry<T>(

@@ -7,8 +7,11 @@ use camino::{Utf8Path, Utf8PathBuf};
 use semver::Version;
 use xshell::{Shell, cmd};
 
-use super::process::{self, Finished, Program};
-use crate::model::{platform::Platform, problem::Problem, target::Target};
+use super::{
+    process::{self, Finished, Program},
+    retry::{self, Clock, Failed, Policy, SayingClock},
+};
+use crate::model::{config::Packages, platform::Platform, problem::Problem, target::Target};
 
 const QUESTION: Duration = Duration::from_secs(20);
 /// Fetching some 20 MB, over a slow line and with pip's own retries.
@@ -63,6 +66,57 @@ pub fn resolve(uv: &Utf8Path, requirements: &[String], target: Target) -> Result
         .limit(FETCH)
         .output()?;
     Ok(resolved.text())
+}
+
+/// Uploads a file to an index; the same bytes are not sent again. The token is in UV_PUBLISH_TOKEN, which uv reads
+/// by itself. uv tries an upload once: `say` hears of each repetition.
+pub fn publish(
+    uv: &Utf8Path,
+    file: &Utf8Path,
+    index: &Packages,
+    say: &(dyn Fn(&str) + Sync),
+) -> Result<()> {
+    let shell = Shell::new().context("open a shell")?;
+    // Not below a pyproject.toml, whose indexes would count.
+    shell.change_dir(file.parent().context("a file has a directory")?);
+    let Packages { upload, simple } = index;
+    let clock = SayingClock {
+        clock: Clock::default(),
+        what: &format!("upload {}", file.file_name().unwrap_or_default()),
+        say,
+    };
+    retry::retry(&Policy::NETWORK, &clock, || {
+        let publish = cmd!(
+            shell,
+            "{uv} publish --no-progress --trusted-publishing never --publish-url {upload} --check-url {simple} {file}"
+        );
+        let finished = Program::from(publish).limit(FETCH).finish();
+        let finished = finished.map_err(Failed::for_good)?;
+        if finished.status.success() {
+            return Ok(());
+        }
+        Err(upload_failure(finished.error()))
+    })
+}
+
+/// What `uv publish` 0.13 printed when it failed, by whether it may go better next time.
+fn upload_failure(problem: Problem) -> Failed {
+    let message = problem.message.clone();
+    let status = message
+        .split("status code ")
+        .nth(1)
+        .and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next())
+        .and_then(|digits| digits.parse().ok());
+    let refused = matches!(status, Some(401 | 403)) || message.contains("Missing credentials");
+    if refused {
+        Failed::for_good(
+            problem.help("UV_PUBLISH_TOKEN must hold a token that may upload this project"),
+        )
+    } else if status.map_or(message.contains("Failed to send POST"), retry::is_transient) {
+        Failed::for_now(problem)
+    } else {
+        Failed::for_good(problem)
+    }
 }
 
 /// The directory that holds the pinned `uv` for containers of `platform`, fetched into `cache` when it is not
@@ -136,6 +190,40 @@ fn no_uv(pinned: &Version, finished: &Finished) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tools::retry::Next;
+
+    #[test]
+    fn an_upload_is_tried_again_when_the_index_or_the_line_is_at_fault() {
+        let again = Next::Again(Duration::ZERO);
+        let server = |status: &str| {
+            format!("  cause: Server returned status code {status}. Server says: 200")
+        };
+        for (printed, next, help) in [
+            (server("503 Service Unavailable"), again, false),
+            (server("429 Too Many Requests"), again, false),
+            (
+                "cause: Failed to send POST request\ncause: connection reset".to_owned(),
+                again,
+                false,
+            ),
+            (server("403 Forbidden"), Next::GiveUp, true),
+            (
+                "cause: Failed to send POST request\ncause: Missing credentials for: x".to_owned(),
+                Next::GiveUp,
+                true,
+            ),
+            (server("400 Bad Request"), Next::GiveUp, false),
+            ("error: unexpected argument".to_owned(), Next::GiveUp, false),
+        ] {
+            let failed = upload_failure(Problem::failure(printed.as_str()));
+            let problem = failed.error.downcast_ref::<Problem>().unwrap();
+            assert_eq!(
+                (failed.next, problem.help.is_some()),
+                (next, help),
+                "{printed}"
+            );
+        }
+    }
 
     #[test]
     fn reads_versions_as_uv_prints_them() {

@@ -12,6 +12,7 @@ mod fleet;
 mod interrupt;
 mod list;
 mod monorepo;
+mod package;
 mod python;
 mod selection;
 mod tool_checks;

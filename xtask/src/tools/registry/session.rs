@@ -19,7 +19,7 @@ use super::{Registries, challenge::Challenge, credentials::Credential};
 use crate::{
     model::problem::Problem,
     tools::retry::{
-        self, Clock, Failed, Next, Waiting, network_fault, status_of, unexpected_status,
+        self, Clock, Failed, Next, SayingClock, network_fault, status_of, unexpected_status,
     },
 };
 
@@ -189,35 +189,6 @@ impl Registries<'_> {
             )
         };
         Problem::failure(format!("{error:#}")).help(help).into()
-    }
-}
-
-/// The clock of a request, which says that it is tried again and why.
-struct SayingClock<'a> {
-    clock: Clock,
-    what: &'a str,
-    say: &'a (dyn Fn(&str) + Sync),
-}
-
-impl Waiting for SayingClock<'_> {
-    fn now(&self) -> Duration {
-        self.clock.now()
-    }
-
-    fn wait(&self, time: Duration) -> Result<()> {
-        self.clock.wait(time)
-    }
-
-    fn random(&self) -> f64 {
-        self.clock.random()
-    }
-
-    fn again(&self, error: &Error, wait: Duration) {
-        (self.say)(&format!(
-            "{}: {error:#}; trying again in {:.1} s",
-            self.what,
-            wait.as_secs_f64()
-        ));
     }
 }
 

@@ -1,0 +1,224 @@
+//! `connector publish-package` against a fake docker, a fake uv and an index of a few pages.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    thread,
+};
+
+use crate::monorepo::{CONNECTORS, Finished, Monorepo, Xtask, metadata};
+
+const WHEEL: &str = "airbyte_source_py-1.2.3-py3-none-any.whl";
+const PUBLISH: [&str; 4] = [
+    "connector",
+    "publish-package",
+    "source-py",
+    "--dry-run=false",
+];
+
+/// A fake uv that keeps its arguments, and the token it was given in the environment.
+const UV: &str = r#"#!/bin/sh
+[ "$1" = --version ] && { echo "uv 99.0.0"; exit; }
+printf '%s\n' "$*" >> "$FAKE_LOG.uv"
+echo "token $UV_PUBLISH_TOKEN" >> "$FAKE_LOG.uv"
+[ "$(grep -c '^publish' "$FAKE_LOG.uv")" -le "${FAKE_UV_FAILS:-0}" ] && {
+    echo "error: Failed to publish: Server returned status code ${FAKE_UV_STATUS:-503} Oh. Server says:" >&2
+    exit 2
+}
+exit 0
+"#;
+
+/// Serves one project's page, or 404, for as long as the tests run.
+fn index(files: &'static [&'static str]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}/simple/", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut head = BufReader::new(&stream).lines().map_while(Result::ok);
+            let known = head
+                .next()
+                .is_some_and(|line| line.starts_with("GET /simple/airbyte-source-py/ "));
+            head.take_while(|line| !line.is_empty()).for_each(drop);
+            let status = if known && !files.is_empty() {
+                "200 OK"
+            } else {
+                "404 Not Found"
+            };
+            let body: String = files
+                .iter()
+                .map(|file| format!("<a href=\"{file}\">{file}</a>"))
+                .collect();
+            let length = body.len();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status}\r\nContent-Type: text/html\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            );
+        }
+    });
+    address
+}
+
+/// A Python connector that is published as airbyte-source-py 1.2.3.
+fn monorepo() -> Monorepo {
+    let pypi = "  remoteRegistries:\n    pypi:\n      enabled: true\n      packageName: airbyte-source-py\n  name:";
+    let repo = Monorepo::new().python("source-py");
+    let project = repo.read(&format!("{CONNECTORS}/source-py/pyproject.toml"));
+    let repo = repo
+        .file(
+            &format!("{CONNECTORS}/source-py/metadata.yaml"),
+            &metadata("source-py").replace("  name:", pypi),
+        )
+        .file(
+            &format!("{CONNECTORS}/source-py/pyproject.toml"),
+            &project.replace("name = \"source-py\"", "name = \"airbyte-source-py\""),
+        )
+        .file("bin/uv", UV);
+    fs::set_permissions(
+        repo.root().join("bin/uv"),
+        fs::Permissions::from_mode(0o755),
+    )
+    .unwrap();
+    repo
+}
+
+fn xtask(repo: &Monorepo, index: &str) -> Xtask {
+    let xtask = repo.xtask();
+    let path = xtask.command.get_envs().find(|(name, _)| *name == "PATH");
+    let path = path.unwrap().1.unwrap().to_str().unwrap();
+    let path = format!("{}:{path}", repo.root().join("bin").display());
+    xtask
+        .env("PATH", &path)
+        .env("XTASK_PACKAGES_SIMPLE", index)
+        .env("XTASK_PACKAGES_UPLOAD", "http://upload.example/legacy/")
+        .env("UV_PUBLISH_TOKEN", "")
+        .env("FAKE_WHEEL", WHEEL)
+}
+
+/// What the fake uv was called with.
+fn calls(repo: &Monorepo) -> String {
+    fs::read_to_string(repo.root().with_file_name("fake.log.uv")).unwrap_or_default()
+}
+
+fn builds(repo: &Monorepo) -> usize {
+    repo.log().matches("--target=own-package").count()
+}
+
+/// The only row of `--json`.
+fn row(finished: &Finished) -> serde_json::Value {
+    finished.json()[0].clone()
+}
+
+#[test]
+fn a_new_version_is_built_by_its_images_stage_and_uploaded_by_uv() {
+    let repo = monorepo();
+    let index = index(&["airbyte_source_py-1.2.2-py3-none-any.whl"]);
+    let done = xtask(&repo, &index)
+        .env("UV_PUBLISH_TOKEN", "sesame")
+        .run(&[&PUBLISH[..], &["--json"]].concat())
+        .code(0);
+    assert_eq!(row(&done)["outcome"], "published");
+    assert_eq!(row(&done)["package"]["version"], "1.2.3");
+    assert_eq!(builds(&repo), 1, "{}", repo.log());
+    let calls = calls(&repo);
+    assert!(
+        calls.contains("--publish-url http://upload.example/legacy/"),
+        "{calls}"
+    );
+    assert!(
+        calls.contains(&format!("--check-url {index}")) && calls.contains(WHEEL),
+        "{calls}"
+    );
+    // In the environment and nowhere else.
+    assert_eq!(calls.matches("sesame").count(), 1);
+    assert!(calls.contains("\ntoken sesame"));
+    assert!(!repo.log().contains("sesame") && !done.stderr.contains("sesame"));
+}
+
+#[test]
+fn a_version_that_exists_is_not_built_and_asks_for_no_token() {
+    let repo = monorepo();
+    let done = xtask(&repo, &index(&[WHEEL])).run(&PUBLISH).code(0);
+    assert_eq!(done.stdout, "airbyte-source-py 1.2.3 is on the index\n");
+    assert_eq!((builds(&repo), calls(&repo)), (0, String::new()));
+}
+
+#[test]
+fn a_missing_token_is_an_error_before_anything_is_built() {
+    let repo = monorepo();
+    xtask(&repo, &index(&[]))
+        .run(&PUBLISH)
+        .code(2)
+        .says("airbyte-source-py 1.2.3 is not published yet, and UV_PUBLISH_TOKEN is not set");
+    assert_eq!((builds(&repo), calls(&repo)), (0, String::new()));
+}
+
+#[test]
+fn a_dry_run_builds_and_uploads_nothing() {
+    for flags in [&[][..], &["--dry-run"], &["--dry-run=true"]] {
+        let repo = monorepo();
+        let words = [&PUBLISH[..3], flags].concat();
+        let done = xtask(&repo, &index(&[])).run(&words).code(0);
+        assert_eq!(
+            done.stdout,
+            "airbyte-source-py 1.2.3 was built, and not uploaded\n"
+        );
+        assert_eq!((builds(&repo), calls(&repo)), (1, String::new()));
+    }
+}
+
+#[test]
+fn an_upload_is_tried_again_when_the_index_is_at_fault_only() {
+    for (status, uploads, code) in [("503", 2, 0), ("403", 1, 1)] {
+        let repo = monorepo();
+        let done = xtask(&repo, &index(&[]))
+            .env("UV_PUBLISH_TOKEN", "sesame")
+            .env("FAKE_UV_FAILS", "1")
+            .env("FAKE_UV_STATUS", status)
+            .run(&PUBLISH)
+            .code(code);
+        assert_eq!(
+            calls(&repo).matches("publish ").count(),
+            uploads,
+            "{done:#?}"
+        );
+        assert_eq!(done.stderr.matches("trying again").count(), uploads - 1);
+        assert!(
+            code == 0 || done.stderr.contains("help: UV_PUBLISH_TOKEN must hold"),
+            "{done:#?}"
+        );
+    }
+}
+
+#[test]
+fn another_wheel_than_the_declared_one_is_not_uploaded() {
+    for made in ["airbyte_source_py-1.2.4-py3-none-any.whl", ""] {
+        let repo = monorepo();
+        xtask(&repo, &index(&[]))
+            .env("UV_PUBLISH_TOKEN", "sesame")
+            .env("FAKE_WHEEL", made)
+            .run(&PUBLISH)
+            .code(1)
+            .says("expected one wheel of airbyte-source-py 1.2.3, its build made");
+        assert_eq!(calls(&repo), "");
+    }
+}
+
+#[test]
+fn an_index_is_reached_by_http() {
+    let repo = monorepo();
+    xtask(&repo, "ftp://index.example/simple/")
+        .env("UV_PUBLISH_TOKEN", "sesame")
+        .run(&PUBLISH)
+        .code(2)
+        .says("only http and https are supported");
+    assert_eq!(builds(&repo), 0);
+}
+
+#[test]
+fn a_connector_that_declares_no_package_is_passed_over() {
+    let repo = Monorepo::new().python("source-py");
+    let done = repo.xtask().run(&PUBLISH).code(0);
+    done.says("source-py is not published as a package");
+}
