@@ -80,6 +80,8 @@ pub enum Connector {
     Check(Check),
     /// Raise the version of connectors, in every file that has it
     Bump(Bump),
+    /// Run a connector's own tool checks, build it, and try its commands on a configuration
+    Test(Test),
     /// Print the JSON Schema of metadata.yaml, for editors
     Schema,
 }
@@ -301,6 +303,37 @@ pub struct PublishPackage {
     /// Build, but upload nothing; the token for uploading is in UV_PUBLISH_TOKEN
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true")]
     pub dry_run: bool,
+    #[command(flatten)]
+    pub output: Json,
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("which").args(["names", "all_changed", "since", "files_from"]).required(true)))]
+pub struct Test {
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Configuration to try `check`, `discover` and `read` of the one connector named with
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["all_changed", "since", "files_from"])]
+    pub config_file: Option<Utf8PathBuf>,
+    /// Configured catalog to `read` with; else one of all streams that `discover` finds
+    #[arg(long, value_name = "FILE", requires = "config_file")]
+    pub catalog: Option<Utf8PathBuf>,
+    /// Network of the containers that try those commands, as docker names it; `none` for none
+    #[arg(
+        long,
+        value_name = "NETWORK",
+        default_value = "bridge",
+        requires = "config_file"
+    )]
+    pub network: String,
+    /// How long each of those commands may take
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 600,
+        requires = "config_file"
+    )]
+    pub timeout: u64,
     #[command(flatten)]
     pub output: Json,
 }

@@ -18,6 +18,8 @@ mod package;
 mod planner;
 mod sandbox;
 mod selection;
+mod smoke;
+mod test;
 mod tool_checks;
 mod wheels;
 
@@ -64,6 +66,7 @@ pub fn run(flags: Xtask, report: &Report) -> Result<Exit> {
         Command::Connector(Connector::PublishPackage(flags)) => package::run(&context, &flags),
         Command::Connector(Connector::Check(flags)) => check::run(&context, &flags),
         Command::Connector(Connector::Bump(flags)) => bump::run(&context, &flags),
+        Command::Connector(Connector::Test(flags)) => test::run(&context, &flags),
         Command::Connector(Connector::Schema) => Ok(check::schema(&context)),
         Command::Connector(Connector::List(flags)) => list::run(&context, &flags),
         Command::Connector(Connector::Info(flags)) => info::run(&context, &flags),
@@ -82,8 +85,12 @@ pub fn run(flags: Xtask, report: &Report) -> Result<Exit> {
 fn needs_engine(command: &Command) -> bool {
     matches!(
         command,
-        Command::Connector(Connector::Build(_) | Connector::PublishPackage(_) | Connector::Info(_))
-            | Command::Doctor(_)
+        Command::Connector(
+            Connector::Build(_)
+                | Connector::PublishPackage(_)
+                | Connector::Info(_)
+                | Connector::Test(_)
+        ) | Command::Doctor(_)
             | Command::Config(_)
             | Command::Bench(_)
     ) || matches!(command, Command::Connector(Connector::Check(flags)) if flags.runs_tools())

@@ -47,7 +47,6 @@ pub struct Ran {
 #[derive(Debug)]
 pub enum Outcome {
     /// With a few words where there is something to say.
-    #[allow(dead_code, reason = "shown where passed checks are listed")]
     Passed(String),
     Failed(Vec<Finding>),
     /// The connector defines nothing to run: why.

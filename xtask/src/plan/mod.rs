@@ -10,6 +10,7 @@ pub mod checks;
 pub mod dependencies;
 pub mod entry_point;
 pub mod exceptions;
+pub mod messages;
 pub mod package;
 pub mod path_dependencies;
 pub mod published;

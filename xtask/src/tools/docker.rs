@@ -30,6 +30,19 @@ pub struct Engine {
     pub host: Option<String>,
 }
 
+/// A run of one command of an image.
+#[derive(Debug)]
+pub struct RunWithFiles<'a> {
+    pub image: &'a ImageRef,
+    pub platform: Platform,
+    /// As docker names it: `bridge`, `host`, `none` or one of the engine's own.
+    pub network: &'a str,
+    pub arguments: &'a [&'a str],
+    /// Paths from the top of the image's file system, without a leading slash, and contents.
+    pub files: &'a [(&'a str, &'a [u8])],
+    pub limit: Duration,
+}
+
 /// What an engine says of itself.
 #[derive(Debug, Clone)]
 pub struct EngineInfo {
@@ -144,6 +157,32 @@ impl Engine {
         self.run_alone("build", platform, &args, Some(input), limit)
     }
 
+    /// Runs a command of an image with some files in it. They go in as an archive, so the engine may be anywhere and
+    /// nothing of them stays on its host; the container is gone afterwards, however it ended.
+    pub fn run_with_files(&self, run: &RunWithFiles<'_>) -> Result<Finished> {
+        let name = container_name("test");
+        let (platform, image) = (run.platform.to_string(), run.image.to_string());
+        let mut args = vec!["create", "--name", &name, "--pull", "never"];
+        args.extend(["--network", run.network, "--platform", &platform, &image]);
+        args.extend(run.arguments);
+        let archive = archive(run.files)?;
+        let to = format!("{name}:/");
+        let finished = self
+            .docker(&args)?
+            .limit(QUESTION)
+            .output()
+            .and_then(|_| {
+                let copy = self.docker(&["cp", "-", &to])?;
+                copy.limit(QUESTION).input(archive).output()
+            })
+            .and_then(|_| {
+                let start = self.docker(&["start", "--attach", &name])?;
+                start.limit(run.limit).finish()
+            });
+        self.remove_container(&name);
+        finished
+    }
+
     /// `docker run` without a network, removing the container whatever happens.
     fn run_alone(
         &self,
@@ -153,12 +192,7 @@ impl Engine {
         input: Option<Vec<u8>>,
         limit: Duration,
     ) -> Result<Finished> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "xtask-{purpose}-{}-{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
+        let name = container_name(purpose);
         let emulated = (Platform::host(), platform) == (Platform::LinuxAmd64, Platform::LinuxArm64);
         let platform = platform.to_string();
         let mut args = vec![
@@ -196,6 +230,26 @@ impl Engine {
             let _ = program.finish_after_interrupt();
         }
     }
+}
+
+fn container_name(purpose: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("xtask-{purpose}-{}-{number}", std::process::id())
+}
+
+/// The files as a tar archive, readable by whichever user the image has.
+fn archive(files: &[(&str, &[u8])]) -> Result<Vec<u8>> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (path, bytes) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o444);
+        archive
+            .append_data(&mut header, path, *bytes)
+            .with_context(|| format!("pack {path}"))?;
+    }
+    archive.into_inner().context("pack files for a container")
 }
 
 impl From<Info> for EngineInfo {

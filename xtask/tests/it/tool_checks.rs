@@ -1,4 +1,4 @@
-//! `connector check --tools` against a fake uv, whose poe runs what a connector's file `tasks` says.
+//! `connector check --tools` and `connector test` against a fake uv, whose poe runs what a connector's file `tasks` says.
 
 use std::path::Path;
 
@@ -222,4 +222,134 @@ fn without_an_engine_manifests_are_not_judged() {
     tooled(&repo, &[&["check"], &MANIFESTS[..]].concat(), &variables)
         .code(3)
         .says("Cannot connect to the Docker daemon");
+}
+
+/// Each step of each connector with its outcome.
+fn steps(document: &serde_json::Value) -> Vec<String> {
+    let tested = document.as_array().unwrap().iter();
+    tested
+        .flat_map(|tested| {
+            let name = tested["connector"].as_str().unwrap();
+            let steps = tested["steps"].as_array().unwrap().iter();
+            steps.map(move |step| {
+                let text = |key: &str| step[key].as_str().unwrap();
+                format!("{name} {} {}", text("step"), text("outcome"))
+            })
+        })
+        .collect()
+}
+
+fn test(repo: &Monorepo, arguments: &[&str], variables: &[(&str, &str)]) -> Finished {
+    tooled(repo, &[&["test"], arguments].concat(), variables)
+}
+
+#[test]
+fn every_step_of_every_connector_is_tried_whatever_failed() {
+    let repo = with_tasks("format-check true\nlint-check exit 1\n").manifest_only("source-m");
+    let variables = [("FAKE_CDK", r#"{"cdk": "7.0.0", "found": {"source-m": []}}"#)];
+    let document = test(&repo, &["*", "--json"], &variables).code(1).json();
+    assert_eq!(
+        steps(&document),
+        [
+            "source-m manifest-valid passed",
+            "source-m format skipped",
+            "source-m lint skipped",
+            "source-m unit-tests skipped",
+            "source-m build passed",
+            "source-m spec passed",
+            "source-m check skipped",
+            "source-py format passed",
+            "source-py lint failed",
+            "source-py unit-tests skipped",
+            "source-py build passed",
+            "source-py spec passed",
+            "source-py check skipped",
+        ]
+    );
+    assert_eq!(document[1]["steps"][1]["findings"][0]["check"], "lint");
+    let table = test(&repo, &["source-py"], &[]).code(1).stdout;
+    assert!(
+        table.contains("source-py  lint        FAILED   1 finding"),
+        "{table}"
+    );
+    assert!(
+        table.contains("error[lint] `poe lint-check` exited with 1"),
+        "{table}"
+    );
+}
+
+#[test]
+fn a_broken_build_leaves_the_tool_checks_standing() {
+    let repo = with_tasks("format-check true\n");
+    let variables = [("FAKE_DOCKER", "broken-build")];
+    let finished = test(&repo, &["source-py", "--json"], &variables).code(1);
+    let document = finished.json();
+    let steps = steps(&document);
+    assert!(
+        steps.contains(&"source-py format passed".to_owned()),
+        "{steps:?}"
+    );
+    assert_eq!(steps.last().unwrap(), "source-py build failed");
+    let without = test(
+        &repo,
+        &["source-py", "--json"],
+        &[("FAKE_DOCKER", "no-engine")],
+    )
+    .code(3);
+    assert!(without.stdout.contains("this machine can't build images"));
+}
+
+#[test]
+fn commands_are_tried_on_a_configuration() {
+    let repo = with_tasks("").file("config.json", "{\"key\": \"SECRET\"}");
+    let arguments = ["source-py", "--config-file", "config.json", "--json"];
+    let passed = test(&repo, &arguments, &[]).code(0).json();
+    let last = &steps(&passed)[5..];
+    assert_eq!(
+        last,
+        [
+            "source-py check passed",
+            "source-py discover passed",
+            "source-py read passed"
+        ]
+    );
+    assert_eq!(passed[0]["steps"][7]["detail"], "1 records, 0 states");
+    let log = repo.log();
+    assert!(
+        log.contains("airbyte-test/config.json\nairbyte-test/catalog.json"),
+        "{log}"
+    );
+    assert!(log.contains("--network bridge"), "{log}");
+    assert!(!log.contains("SECRET"), "{log}");
+    assert_eq!(log.matches("rm --force xtask-test-").count(), 3, "{log}");
+
+    let stray = test(&repo, &arguments, &[("FAKE_STREAM", "b")])
+        .code(1)
+        .json();
+    let detail = stray[0]["steps"][7]["detail"].as_str().unwrap();
+    assert_eq!(
+        detail,
+        "line 1: stream `b` is not in the configured catalog"
+    );
+    let garbage = test(&repo, &arguments, &[("FAKE_CHECK", "Traceback")])
+        .code(1)
+        .json();
+    assert_eq!(steps(&garbage)[5], "source-py check failed");
+}
+
+#[test]
+fn a_configuration_is_for_one_connector_and_is_json() {
+    let repo = with_tasks("")
+        .manifest_only("source-m")
+        .file("config.json", "{}")
+        .file("list.json", "[]");
+    test(&repo, &["*", "--config-file", "config.json"], &[])
+        .code(2)
+        .says("--config-file is for one connector, and 2 are named");
+    test(&repo, &["source-py", "--config-file", "list.json"], &[])
+        .code(2)
+        .says("a configuration is a JSON object");
+    test(&repo, &["source-py", "--config-file", "none.json"], &[])
+        .code(2)
+        .says("none.json");
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, os::unix::fs::symlink, process::Command};
 
 use serde_json::Value;
 
-use super::{root, turn, xtask};
+use super::{root, sandboxed, turn, xtask};
 use crate::{
     fleet::fleet,
     monorepo::{CONNECTORS, Finished, Monorepo, metadata},
@@ -192,4 +192,79 @@ fn a_real_fleets_manifests_are_valid() {
             "source-bamboo-hr"
         ]
     );
+}
+
+/// Everything that is not committed, also what git ignores, but for target/.
+fn left_behind() -> String {
+    let git = [
+        "status",
+        "--porcelain",
+        "--ignored",
+        "--",
+        ":!target",
+        ":!xtask",
+    ];
+    let output = Command::new("git").current_dir(root()).args(git).output();
+    Finished::from(output.unwrap()).code(0).stdout
+}
+
+#[test]
+fn the_connectors_of_this_repository_pass_their_tests_and_leave_the_tree_clean() {
+    let _turn = turn();
+    let before = left_behind();
+    let tested = sandboxed(&["connector", "test", "*", "--json"])
+        .code(0)
+        .json();
+    let tested = tested.as_array().unwrap();
+    assert_eq!(tested.len(), 4);
+    for connector in tested {
+        let steps = connector["steps"].as_array().unwrap();
+        let passed: Vec<&str> = steps
+            .iter()
+            .filter(|step| step["outcome"] == "passed")
+            .map(|step| step["step"].as_str().unwrap())
+            .collect();
+        for step in ["format", "lint", "unit-tests", "build", "spec"] {
+            assert!(passed.contains(&step), "{connector:#}");
+        }
+        let tests = steps
+            .iter()
+            .find(|step| step["step"] == "unit-tests")
+            .unwrap();
+        assert!(
+            tests["detail"].as_str().unwrap().ends_with(" tests"),
+            "{tests}"
+        );
+    }
+    assert_eq!(left_behind(), before);
+}
+
+#[test]
+fn source_faker_is_tried_on_a_configuration() {
+    let _turn = turn();
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config.json");
+    fs::write(&config, "{\"count\": 20, \"seed\": 7}").unwrap();
+    let config = config.to_str().unwrap();
+    let arguments = [
+        "connector",
+        "test",
+        "source-faker",
+        "--json",
+        "--network",
+        "none",
+    ];
+    let tested = sandboxed(&[&arguments[..], &["--config-file", config]].concat())
+        .code(0)
+        .json();
+    let steps = tested[0]["steps"].as_array().unwrap();
+    let read = steps.iter().find(|step| step["step"] == "read").unwrap();
+    assert_eq!(read["detail"], "60 records, 3 states");
+    fs::write(config, "{\"count\": \"many\"}").unwrap();
+    let tested = sandboxed(&[&arguments[..], &["--config-file", config]].concat())
+        .code(1)
+        .json();
+    let steps = tested[0]["steps"].as_array().unwrap();
+    let check = steps.iter().find(|step| step["step"] == "check").unwrap();
+    assert_eq!(check["outcome"], "failed", "{check}");
 }

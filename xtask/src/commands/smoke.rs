@@ -1,0 +1,158 @@
+//! Tries the commands of a built connector on a configuration, and has what they print judged.
+
+use std::{fs, time::Duration};
+
+use anyhow::{Context as _, Result};
+use camino::Utf8Path;
+use serde_json::Value;
+
+use super::{
+    Context,
+    test::{Outcome, Step},
+};
+use crate::{
+    flags,
+    model::{metadata::ConnectorType, problem::Problem},
+    plan::{
+        build::BuildPlan,
+        messages::{self, Answer, Command},
+    },
+    tools::docker::RunWithFiles,
+};
+
+/// Files in the containers; connectors read them by path.
+const CONFIG: &str = "airbyte-test/config.json";
+const CATALOG: &str = "airbyte-test/catalog.json";
+
+/// What connectors are tried with.
+pub struct Smoke<'a> {
+    config: Vec<u8>,
+    catalog: Option<Value>,
+    network: &'a str,
+    limit: Duration,
+}
+
+impl<'a> Smoke<'a> {
+    /// Reads the files that the flags name; None without a configuration.
+    pub fn of(flags: &'a flags::Test) -> Result<Option<Smoke<'a>>> {
+        let Some(path) = &flags.config_file else {
+            return Ok(None);
+        };
+        let config = read("--config-file", path)?;
+        if !config.is_object() {
+            return Err(Problem::usage(format!(
+                "--config-file {path}: a configuration is a JSON object"
+            ))
+            .into());
+        }
+        let catalog = flags.catalog.as_ref();
+        Ok(Some(Smoke {
+            config: config.to_string().into_bytes(),
+            catalog: catalog.map(|path| read("--catalog", path)).transpose()?,
+            network: &flags.network,
+            limit: Duration::from_secs(flags.timeout),
+        }))
+    }
+
+    /// `check` and, of a source, `discover` and `read`.
+    pub fn try_all(&self, context: &Context, plan: &BuildPlan, kind: ConnectorType) -> Vec<Step> {
+        let mut steps = vec![self.check(context, plan)];
+        if kind == ConnectorType::Source {
+            let (discover, found) = self.discover(context, plan);
+            steps.push(discover);
+            steps.push(self.read(context, plan, found));
+        }
+        steps
+    }
+
+    fn check(&self, context: &Context, plan: &BuildPlan) -> Step {
+        let answer = self.ask(context, plan, Command::Check);
+        Step::of(
+            "check",
+            answer.map(|_| "the connection succeeds".to_owned()),
+        )
+    }
+
+    fn discover(&self, context: &Context, plan: &BuildPlan) -> (Step, Option<Value>) {
+        let answer = self.ask(context, plan, Command::Discover);
+        let catalog = match &answer {
+            Ok(answer) => answer.catalog.clone(),
+            Err(_) => None,
+        };
+        let streams = |answer: Answer| {
+            let catalog = answer.catalog.unwrap_or_default();
+            let count = catalog["streams"].as_array().map_or(0, Vec::len);
+            format!("{count} streams")
+        };
+        (Step::of("discover", answer.map(streams)), catalog)
+    }
+
+    fn read(&self, context: &Context, plan: &BuildPlan, found: Option<Value>) -> Step {
+        let found = found.map(|catalog| messages::configure(&catalog));
+        let Some(catalog) = self.catalog.clone().or(found) else {
+            let why = "discover found no catalog, and --catalog names none";
+            return Step::new("read", Outcome::Skipped, why);
+        };
+        let answer = self.ask(context, plan, Command::Read(&catalog));
+        let said = |answer: Answer| {
+            let (records, states) = (answer.count("RECORD"), answer.count("STATE"));
+            format!("{records} records, {states} states")
+        };
+        Step::of("read", answer.map(said))
+    }
+
+    /// Runs one command and judges what it prints; the error holds all that is wrong.
+    fn ask(&self, context: &Context, plan: &BuildPlan, command: Command) -> Result<Answer> {
+        let mut files = vec![(CONFIG, self.config.as_slice())];
+        let (config, catalog_path) = (format!("/{CONFIG}"), format!("/{CATALOG}"));
+        let mut arguments = vec![command.name(), "--config", &config];
+        let catalog;
+        if let Command::Read(configured) = command {
+            catalog = configured.to_string().into_bytes();
+            files.push((CATALOG, &catalog));
+            arguments.extend(["--catalog", &catalog_path]);
+        }
+        let step = context
+            .report
+            .step(format!("{} {}", plan.connector, command.name()));
+        let platform = plan.platforms.first().context("a plan has a platform")?;
+        let finished = context.engine.run_with_files(&RunWithFiles {
+            image: &plan.image,
+            platform: *platform,
+            network: self.network,
+            arguments: &arguments,
+            files: &files,
+            limit: self.limit,
+        })?;
+        let failed = !finished.status.success() || finished.timed_out.is_some();
+        let ending = failed.then(|| finished.ending());
+        match messages::judge(command, &finished.text(), ending.as_deref()) {
+            Ok(answer) => {
+                step.done("ok");
+                for warning in &answer.warnings {
+                    context.report.warning(format_args!(
+                        "{} {}: {warning}",
+                        plan.connector,
+                        command.name()
+                    ));
+                }
+                Ok(answer)
+            }
+            Err(mut problems) => {
+                step.failed();
+                if failed {
+                    let said = String::from_utf8_lossy(&finished.stderr).into_owned();
+                    problems.extend(said.lines().rev().take(5).map(str::to_owned));
+                }
+                Err(Problem::failure(problems.join("\n")).into())
+            }
+        }
+    }
+}
+
+fn read(flag: &str, path: &Utf8Path) -> Result<Value> {
+    let wrong = |error: String| Problem::usage(format!("{flag} {path}: {error}"));
+    let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    // The error of serde_json names a place and shows nothing of the secrets in it.
+    Ok(serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?)
+}

@@ -1,0 +1,282 @@
+//! `connector test`: a connector's own tool checks, its build and spec, and its commands tried on a configuration.
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::{
+    Context, doctor,
+    image::Builder,
+    planner::{Ask, Planner},
+    selection,
+    smoke::Smoke,
+    tool_checks::{self, Ran},
+    work,
+};
+use crate::{
+    flags::Test,
+    model::{
+        connector::Connector,
+        finding::Finding,
+        metadata::ConnectorType,
+        platform::Platform,
+        problem::{Exit, Problem},
+    },
+    plan::{
+        build::{BuildPlan, buildable},
+        checks::{self, Run},
+        selection::Pages,
+    },
+    report::{
+        exit_of,
+        findings::{self, Checked},
+        table,
+    },
+    tools::process::check_interrupted,
+};
+
+/// What came of one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    Passed,
+    Failed,
+    Skipped,
+}
+
+/// One thing that was tried on a connector.
+#[derive(Debug, Serialize)]
+pub struct Step {
+    /// Id of a tool check, `build`, `spec`, or a command of connectors.
+    step: &'static str,
+    outcome: Outcome,
+    /// What passed, what is wrong, or why it was skipped.
+    detail: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    findings: Vec<Finding>,
+    /// How the run ends because of it.
+    #[serde(skip)]
+    exit: Exit,
+}
+
+#[derive(Debug, Serialize)]
+struct Tested {
+    connector: String,
+    steps: Vec<Step>,
+}
+
+impl Step {
+    pub fn new(step: &'static str, outcome: Outcome, detail: impl Into<String>) -> Step {
+        Step {
+            step,
+            outcome,
+            detail: detail.into(),
+            findings: Vec::new(),
+            exit: match outcome {
+                Outcome::Failed => Exit::Failure,
+                Outcome::Passed | Outcome::Skipped => Exit::Success,
+            },
+        }
+    }
+
+    /// Passed with a few words, or failed by an error.
+    pub fn of(step: &'static str, result: Result<String>) -> Step {
+        match result {
+            Ok(detail) => Step::new(step, Outcome::Passed, detail),
+            Err(error) => Step {
+                exit: exit_of(&error),
+                ..Step::new(step, Outcome::Failed, format!("{error:#}"))
+            },
+        }
+    }
+
+    /// None for a check of connectors of another kind.
+    fn of_check(ran: Ran) -> Option<Step> {
+        use tool_checks::Outcome as Came;
+        let check = ran.check;
+        Some(match ran.outcome {
+            Came::Passed(detail) => Step::new(check, Outcome::Passed, detail),
+            Came::Skipped(why) => Step::new(check, Outcome::Skipped, why),
+            Came::Unknown(error) => Step::of(check, Err(error)),
+            Came::Failed(findings) => Step {
+                findings,
+                ..Step::new(check, Outcome::Failed, "")
+            }
+            .counted(),
+            Came::Inapplicable => return None,
+        })
+    }
+
+    fn counted(mut self) -> Step {
+        self.detail = match self.findings.len() {
+            1 => "1 finding".to_owned(),
+            count => format!("{count} findings"),
+        };
+        self
+    }
+}
+
+pub fn run(context: &Context, flags: &Test) -> Result<Exit> {
+    let connectors = selection::chosen(context, &flags.selection, Pages::Ignore)?.whole()?;
+    if connectors.len() > 1 && flags.config_file.is_some() {
+        return Err(Problem::usage(format!(
+            "--config-file is for one connector, and {} are named",
+            connectors.len()
+        ))
+        .into());
+    }
+    if connectors.is_empty() {
+        context
+            .report
+            .note("no connector is touched, so nothing is tested");
+    }
+    let smoke = Smoke::of(flags)?;
+    let tools: Vec<_> = checks::all()
+        .filter(|check| matches!(check.run, Run::Tool(_)))
+        .collect();
+    let mut tested: Vec<Tested> = connectors
+        .iter()
+        .map(|connector| Tested {
+            connector: connector.name.to_string(),
+            steps: Vec::new(),
+        })
+        .collect();
+    if !connectors.is_empty() {
+        for ran in tool_checks::run(context, &connectors, &tools)? {
+            let of = tested.iter_mut().find(|one| one.connector == ran.connector);
+            if let Some(tested) = of {
+                tested.steps.extend(Step::of_check(ran));
+            }
+        }
+        let built = try_images(context, &connectors, smoke.as_ref())?;
+        for (tested, steps) in tested.iter_mut().zip(built) {
+            tested.steps.extend(steps);
+        }
+    }
+    print(context, flags, &tested)
+}
+
+/// Builds every connector for the engine's own platform and tries what came of it; a failure holds no other up.
+fn try_images(
+    context: &Context,
+    connectors: &[Connector],
+    smoke: Option<&Smoke>,
+) -> Result<Vec<Vec<Step>>> {
+    let info = match doctor::preflight(context, &[]) {
+        Ok(info) => info,
+        Err(error) => {
+            let failed = |_: &Connector| vec![Step::of("build", Err(tool_checks::again(&error)))];
+            return Ok(connectors.iter().map(failed).collect());
+        }
+    };
+    let native = info.platform.unwrap_or_else(Platform::host);
+    let tag = "dev".parse().map_err(Problem::usage)?;
+    let planner = Planner::new(context, vec![native], &tag, native, Ask::Engine)?;
+    let jobs = context.resolved.config.parallelism();
+    let plans = work::each(connectors, jobs, |connector| match buildable(connector) {
+        Ok(_) => planner
+            .plan(connector)
+            .map_err(|error| Step::of("build", Err(error))),
+        Err(problem) => Err(Step::new("build", Outcome::Skipped, problem.message)),
+    });
+    let builder = Builder::new(context, &planner, native, plans.iter().flatten())?;
+    let planned: Vec<(&Connector, Result<BuildPlan, Step>)> =
+        connectors.iter().zip(plans).collect();
+    let steps = work::each(&planned, jobs, |(connector, plan)| {
+        let plan = plan.as_ref().ok()?;
+        Some(try_image(
+            context,
+            &builder,
+            plan,
+            connector.metadata.connector_type,
+            smoke,
+        ))
+    });
+    check_interrupted()?;
+    let unplanned = planned.into_iter().map(|(_, plan)| plan.err());
+    let all = unplanned.zip(steps).map(|(unplanned, steps)| {
+        let steps = steps.unwrap_or_default();
+        unplanned.into_iter().chain(steps).collect()
+    });
+    Ok(all.collect())
+}
+
+fn try_image(
+    context: &Context,
+    builder: &Builder,
+    plan: &BuildPlan,
+    kind: ConnectorType,
+    smoke: Option<&Smoke>,
+) -> Vec<Step> {
+    let built = builder.build(plan, |_| ());
+    let built = built.map(|made| format!("{} {}", plan.image, made.layout.digest()));
+    let mut steps = vec![Step::of("build", built)];
+    if steps[0].outcome == Outcome::Failed {
+        return steps;
+    }
+    steps.push(Step::of("spec", specs(builder, plan)));
+    match smoke {
+        Some(smoke) => steps.extend(smoke.try_all(context, plan, kind)),
+        None => steps.push(Step::new("check", Outcome::Skipped, "no --config-file")),
+    }
+    steps
+}
+
+fn specs(builder: &Builder, plan: &BuildPlan) -> Result<String> {
+    for check in &plan.specs {
+        builder.check_spec(plan, &plan.image, check, |_| ())?;
+    }
+    let platforms = plan.specs.iter().map(|check| check.platform.to_string());
+    Ok(platforms.collect::<Vec<_>>().join(", "))
+}
+
+fn print(context: &Context, flags: &Test, tested: &[Tested]) -> Result<Exit> {
+    if flags.output.json {
+        context.report.json(&tested)?;
+    } else if !tested.is_empty() {
+        context.report.result(shown(tested));
+    }
+    let exits = tested.iter().flat_map(|tested| &tested.steps);
+    Ok(exits.map(|step| step.exit).max().unwrap_or(Exit::Success))
+}
+
+/// A table of the steps, then what was found.
+fn shown(tested: &[Tested]) -> String {
+    let row = |tested: &Tested, step: &Step| {
+        let outcome = match step.outcome {
+            Outcome::Passed => "passed",
+            Outcome::Failed => "FAILED",
+            Outcome::Skipped => "skipped",
+        };
+        let first = step.detail.lines().next().unwrap_or_default();
+        [&tested.connector, step.step, outcome, first]
+            .map(str::to_owned)
+            .to_vec()
+    };
+    let steps = || {
+        tested
+            .iter()
+            .flat_map(|tested| tested.steps.iter().map(move |step| (tested, step)))
+    };
+    let rows: Vec<_> = steps().map(|(tested, step)| row(tested, step)).collect();
+    let mut text = table(&["CONNECTOR", "STEP", "OUTCOME", "DETAIL"], &rows);
+    for (tested, step) in steps().filter(|(_, step)| step.detail.contains('\n')) {
+        text.push_str(&format!(
+            "\n\n{} {}: {}",
+            tested.connector,
+            step.step,
+            step.detail.replace('\n', "\n    ")
+        ));
+    }
+    let found: Vec<Finding> = steps()
+        .flat_map(|(_, step)| step.findings.iter().cloned())
+        .collect();
+    if !found.is_empty() {
+        let checked = Checked {
+            connectors: &[],
+            checks: &[],
+            findings: &found,
+        };
+        text.push_str(&format!("\n\n{}", findings::text(&checked)));
+    }
+    text
+}
