@@ -5,7 +5,7 @@
 mod earlier;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::Write,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
@@ -52,21 +52,29 @@ pub fn run(context: &Context, flags: &Check) -> Result<Exit> {
         directories: named,
         earlier,
     } = scope(context, flags)?;
-    let files: Vec<ConnectorFiles> =
-        work::each(&named, config.parallelism(), |(directory, selected)| {
-            if *selected {
-                context.repo.connector_files(directory)
-            } else {
-                context.repo.metadata_only(directory)
-            }
-        });
     let today = today()?;
-    let subjects = work::each(&files, config.parallelism(), |files| Subject {
-        earlier: earlier.get(&files.directory).cloned(),
-        ..Subject::new(files, today, &config.checks)
+    let looked = work::each(&named, config.parallelism(), |(directory, selected)| {
+        if !*selected {
+            return (context.repo.metadata_only(directory), Vec::new());
+        }
+        let files = context.repo.connector_files(directory);
+        let subject = Subject {
+            earlier: earlier.get(directory).cloned(),
+            ..Subject::new(&files, today, &config.checks)
+        };
+        let of = |check: &&checks::Check| check.of(&subject);
+        let found: Vec<Finding> = chosen.iter().flat_map(of).collect();
+        // A fleet's files together are more than memory should hold.
+        (files.metadata_alone(), found)
     });
+    let (files, found): (Vec<ConnectorFiles>, Vec<Vec<Finding>>) = looked.into_iter().unzip();
+    let mut found: Vec<Finding> = found.into_iter().flatten().collect();
     let selected: Vec<bool> = named.iter().map(|(_, selected)| *selected).collect();
-    let mut found = find(context, &chosen, &subjects, &selected);
+    let subjects: Vec<Subject> = files
+        .iter()
+        .map(|files| Subject::new(files, today, &config.checks))
+        .collect();
+    found.extend(find_together(&chosen, &subjects, &selected));
     let unknown = run_tools(context, &chosen, &named, &mut found)?;
     sort(&mut found);
     let judged = exceptions::bear(
@@ -217,32 +225,22 @@ fn list(chosen: &[&checks::Check]) -> String {
     table(&["ID", "SEVERITY", "PASSES WHEN", "APPLIES TO"], &rows)
 }
 
-/// What native checks find in the selected connectors.
-fn find(
-    context: &Context,
+/// What checks of all connectors together find in the selected ones.
+fn find_together(
     chosen: &[&checks::Check],
     subjects: &[Subject],
     selected: &[bool],
 ) -> Vec<Finding> {
-    let indexes: Vec<usize> = (0..subjects.len())
-        .filter(|index| selected[*index])
+    let names: BTreeSet<&str> = subjects
+        .iter()
+        .zip(selected)
+        .filter(|(_, selected)| **selected)
+        .map(|(subject, _)| subject.files.name.as_str())
         .collect();
-    let jobs = context.resolved.config.parallelism();
-    let mut findings: Vec<Finding> = work::each(&indexes, jobs, |index| {
-        let of = |check: &&checks::Check| check.of(&subjects[*index]);
-        chosen.iter().flat_map(of).collect::<Vec<_>>()
-    })
-    .into_iter()
-    .flatten()
-    .collect();
-    let is_selected = |finding: &Finding| {
-        indexes
-            .iter()
-            .any(|index| subjects[*index].files.name == finding.connector)
-    };
-    let fleet = chosen.iter().flat_map(|check| check.of_fleet(subjects));
-    findings.extend(fleet.filter(is_selected));
-    findings
+    let found = chosen.iter().flat_map(|check| check.of_fleet(subjects));
+    found
+        .filter(|finding| names.contains(finding.connector.as_str()))
+        .collect()
 }
 
 fn names(files: &[ConnectorFiles], selected: &[bool]) -> Vec<String> {

@@ -57,6 +57,15 @@ pub const UNREAD: [&str; 20] = [
 ];
 
 impl ConnectorFiles {
+    /// What is left without the files' texts.
+    pub fn metadata_alone(self) -> ConnectorFiles {
+        ConnectorFiles {
+            files: BTreeMap::new(),
+            pages: BTreeMap::new(),
+            ..self
+        }
+    }
+
     pub fn has(&self, path: &str) -> bool {
         self.files.contains_key(Utf8Path::new(path))
     }

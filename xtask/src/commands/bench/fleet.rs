@@ -1,6 +1,6 @@
 //! Repositories of many connectors: made from those of the clone, or from a real fleet's metadata where it is there.
 
-use std::fs;
+use std::{collections::BTreeMap, fs};
 
 use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -18,6 +18,8 @@ use crate::{
 const LARGE: usize = 600;
 /// How many connectors of the large fleet differ from its base, committed and not.
 const CHANGED: usize = 10;
+/// Files whose text makes a difference to questions about a connector.
+const TELLING: [&str; 4] = ["manifest.yaml", "icon.svg", "pyproject.toml", "poetry.lock"];
 const CONNECTORS: &str = "airbyte-integrations/connectors";
 
 /// Copies Python connectors of the clone in turn under other names, until there are `count`; their names.
@@ -70,16 +72,17 @@ fn copy_renamed(from: &Utf8Path, to: &Utf8Path, old: &str, new: &str) -> Result<
 pub fn large(bed: &Bed) -> Result<Utf8PathBuf> {
     let root = bed.directory.join("fleet");
     remove_directory(&root)?;
-    let sources = sources(bed)?;
+    let sources = Sources::read(bed)?;
     let mut directories = Vec::new();
-    for (number, source) in (0..LARGE).zip(sources.iter().cycle()) {
+    for (number, source) in (0..LARGE).zip(sources.directories.iter().cycle()) {
         let old = source.file_name().context("a connector has a name")?;
-        let new = match number / sources.len() {
+        let new = match number / sources.directories.len() {
             0 => old.to_owned(),
             round => format!("{old}-{round}"),
         };
         let directory = root.join(CONNECTORS).join(&new);
         copy_renamed(source, &directory, old, &new)?;
+        sources.fill(&directory, old, number)?;
         directories.push(directory);
     }
     write(
@@ -98,25 +101,63 @@ pub fn large(bed: &Bed) -> Result<Utf8PathBuf> {
     Ok(root)
 }
 
-/// The directories of the real fleet beside the repository, else the clone's own connectors.
-fn sources(bed: &Bed) -> Result<Vec<Utf8PathBuf>> {
-    let real = bed.context.repo.root.join("../shared/fleet/connectors");
-    let directory = if real.is_dir() {
-        real
-    } else {
-        bed.repo.root.join(CONNECTORS)
-    };
-    let mut sources = Vec::new();
-    for entry in directory
-        .read_dir_utf8()
-        .with_context(|| format!("read {directory}"))?
-    {
-        let entry = entry.with_context(|| format!("read {directory}"))?;
-        if entry.path().join("metadata.yaml").is_file() {
-            sources.push(entry.into_path());
+/// What a large fleet is made from.
+struct Sources {
+    directories: Vec<Utf8PathBuf>,
+    /// `NAME/FILE` for every file that connectors have in truth, where only some are at hand.
+    listed: Vec<String>,
+    /// Texts of such files by their names, of the connectors that have them.
+    texts: BTreeMap<&'static str, Vec<String>>,
+}
+
+impl Sources {
+    /// The real fleet beside the repository where it is there, else the clone's own connectors.
+    fn read(bed: &Bed) -> Result<Sources> {
+        let real = bed.context.repo.root.join("../shared/fleet");
+        let directory = if real.is_dir() {
+            real.join("connectors")
+        } else {
+            bed.repo.root.join(CONNECTORS)
+        };
+        let mut directories = Vec::new();
+        for entry in directory
+            .read_dir_utf8()
+            .with_context(|| format!("read {directory}"))?
+        {
+            let entry = entry.with_context(|| format!("read {directory}"))?;
+            if entry.path().join("metadata.yaml").is_file() {
+                directories.push(entry.into_path());
+            }
         }
+        directories.sort();
+        anyhow::ensure!(!directories.is_empty(), "{directory} holds no connector");
+        let listed = fs::read_to_string(real.join("files.txt")).unwrap_or_default();
+        let texts = TELLING.map(|file| {
+            let texts = directories
+                .iter()
+                .filter_map(|directory| fs::read_to_string(directory.join(file)).ok());
+            (file, texts.collect())
+        });
+        Ok(Sources {
+            directories,
+            listed: listed.lines().map(str::to_owned).collect(),
+            texts: texts.into(),
+        })
     }
-    sources.sort();
-    anyhow::ensure!(!sources.is_empty(), "{directory} holds no connector");
-    Ok(sources)
+
+    /// Adds the files that the connector `name` has in truth, with another one's text or next to none.
+    fn fill(&self, directory: &Utf8Path, name: &str, number: usize) -> Result<()> {
+        let first = self
+            .listed
+            .partition_point(|line| line.split('/').next() < Some(name));
+        let files = self.listed[first..]
+            .iter()
+            .map_while(|line| line.strip_prefix(name)?.strip_prefix('/'));
+        for file in files.filter(|file| !directory.join(file).exists()) {
+            let texts = self.texts.get(file).filter(|texts| !texts.is_empty());
+            let text = texts.map_or("\n", |texts| &texts[number % texts.len()]);
+            write(&directory.join(file), text)?;
+        }
+        Ok(())
+    }
 }
