@@ -132,6 +132,9 @@ pub struct Bench {
     /// How often each side runs
     #[arg(long, value_name = "N", default_value = "3")]
     pub runs: NonZeroUsize,
+    /// How many connectors the repository of list-changed and memory has; Airbyte's has 606
+    #[arg(long, value_name = "N", default_value = "600")]
+    pub fleet: NonZeroUsize,
     /// The Python connector of the cases that have one
     #[arg(long, value_name = "NAME", default_value = "source-faker")]
     pub connector: ConnectorName,

@@ -21,9 +21,9 @@ pub enum Case {
     Start,
     /// `cargo xtask connector list`.
     List,
-    /// `connector list --all-changed` over 600 connectors.
+    /// `connector list --all-changed` over a large fleet.
     ListChanged,
-    /// The most memory that any command over 600 connectors takes.
+    /// The most memory that any command over a large fleet takes.
     Memory,
     /// Compiling this tool, nothing compiled before.
     Compile,

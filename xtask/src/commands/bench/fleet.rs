@@ -1,6 +1,6 @@
 //! Repositories of many connectors: made from those of the clone, or from a real fleet's metadata where it is there.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, num::NonZeroUsize};
 
 use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -14,8 +14,6 @@ use crate::{
     },
 };
 
-/// Airbyte's monorepo has 606.
-const LARGE: usize = 600;
 /// How many connectors of the large fleet differ from its base, committed and not.
 const CHANGED: usize = 10;
 /// Files whose text makes a difference to questions about a connector.
@@ -68,13 +66,13 @@ fn copy_renamed(from: &Utf8Path, to: &Utf8Path, old: &str, new: &str) -> Result<
     Ok(())
 }
 
-/// A repository of 600 connectors on a branch that changes some, committed and not, beside its base `base`.
-pub fn large(bed: &Bed) -> Result<Utf8PathBuf> {
+/// A repository of so many connectors on a branch that changes some, committed and not, beside its base `base`.
+pub fn large(bed: &Bed, count: NonZeroUsize) -> Result<Utf8PathBuf> {
     let root = bed.directory.join("fleet");
     remove_directory(&root)?;
     let sources = Sources::read(bed)?;
     let mut directories = Vec::new();
-    for (number, source) in (0..LARGE).zip(sources.directories.iter().cycle()) {
+    for (number, source) in (0..count.get()).zip(sources.directories.iter().cycle()) {
         let old = source.file_name().context("a connector has a name")?;
         let new = match number / sources.directories.len() {
             0 => old.to_owned(),
@@ -91,11 +89,11 @@ pub fn large(bed: &Bed) -> Result<Utf8PathBuf> {
     )?;
     git::init(&root)?;
     git::branch(&root, "base")?;
-    for directory in &directories[..CHANGED] {
+    for directory in directories.iter().take(CHANGED) {
         write(&directory.join("changed.py"), "changed = True\n")?;
     }
     git::commit_all(&root, "Change some")?;
-    for directory in &directories[CHANGED..2 * CHANGED] {
+    for directory in directories.iter().skip(CHANGED).take(CHANGED) {
         write(&directory.join("changed.py"), "changed = True\n")?;
     }
     Ok(root)

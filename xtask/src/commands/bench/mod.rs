@@ -231,7 +231,7 @@ impl Measurement<'_> {
     }
 
     fn list_changed(&self) -> Result<Runs> {
-        let fleet = fleet::large(self.bed)?;
+        let fleet = fleet::large(self.bed, self.flags.fleet)?;
         let commands = tool::git_commands(self.bed, &fleet)?;
         self.remark(format!("git's commands: {}", commands.len()));
         tool::git_alone(&commands)?;
@@ -242,7 +242,7 @@ impl Measurement<'_> {
     }
 
     fn memory(&self) -> Result<Runs> {
-        let fleet = fleet::large(self.bed)?;
+        let fleet = fleet::large(self.bed, self.flags.fleet)?;
         self.rounds(&[Side::Ours], |_| {
             tool::memory(self.bed, &fleet)?.ok_or_else(|| {
                 Problem::environment("this system doesn't tell a program's memory").into()
