@@ -13,6 +13,7 @@ use crate::{
     model::{
         connector::{Connector, DependencySource, Language},
         metadata::{ConnectorType, SupportLevel},
+        platform::Platform,
         problem::{Exit, Problem},
         revision::Revision,
         target::Interpreter,
@@ -197,7 +198,8 @@ impl DependencyFacts {
             .map(|image| interpreter_of(context, image, Ask::Nobody))
             .transpose()?;
         let (interpreter, assumed) = known.unwrap_or((Interpreter::USUAL, true));
-        let plan = sources.dependencies(interpreter, &config.platforms)?.into();
+        let dependencies = sources.dependencies(interpreter, &config.platforms)?;
+        let plan = PlannedDependencies::new(dependencies, Platform::host());
         let kept = match (&plan, &base) {
             (PlannedDependencies::Locked(summary), Some(base)) => {
                 wheels::kept(context, summary, base)?

@@ -20,7 +20,7 @@ use crate::{
     },
     plan::{
         backend,
-        build::{BuildPlan, Inputs, PythonPlan, base_image},
+        build::{BuildPlan, Inputs, PlannedDependencies, PythonPlan, base_image},
         dependencies::{self, Dependencies},
         entry_point::{self, EntryPoint},
     },
@@ -111,10 +111,10 @@ impl<'a> Planner<'a> {
         Ok(PythonPlan {
             interpreter,
             assumed,
-            dependencies: dependencies.into(),
+            dependencies: PlannedDependencies::new(dependencies, self.native),
             entry_point: sources.entry_point()?,
             uv: uv::containers_directory(&config.tools.uv, self.native, &repo.tools()),
-            backends: sources.backends(interpreter)?,
+            backends: sources.backends(interpreter, &config.tools.uv)?,
             requirements: repo.work(&connector.name).join("requirements"),
             wheels: repo.work(&connector.name).join("wheels"),
         })
@@ -177,12 +177,17 @@ impl<'a> Sources<'a> {
     }
 
     /// What the connector's own package is built with, on whichever platform.
-    pub fn backends(&self, interpreter: Interpreter) -> Result<Vec<Pin>, Problem> {
+    pub fn backends(
+        &self,
+        interpreter: Interpreter,
+        uv: &semver::Version,
+    ) -> Result<Vec<Pin>, Problem> {
         let target = interpreter.on(Platform::host());
         backend::choose(
             self.connector.name.as_str(),
             &self.pyproject.build,
             docker_images::build_requirements(),
+            uv,
             target,
         )
     }

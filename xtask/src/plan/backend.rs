@@ -1,5 +1,10 @@
 //! What a connector's own package is built with.
 
+use std::str::FromStr;
+
+use pep440_rs::Version;
+use pep508_rs::PackageName;
+
 use crate::model::{
     build_system::{self, BuildSystem, Pin},
     problem::Problem,
@@ -7,26 +12,29 @@ use crate::model::{
 };
 
 /// The pinned build backends for a connector's `[build-system]`; an error when it asks for something that is not
-/// pinned, which would be whatever the package index has on the day. uv builds for `uv_build` by itself.
+/// pinned, which would be whatever the package index has on the day. `uv_build` is in uv itself, at uv's version.
 pub fn choose(
     connector: &str,
     build: &BuildSystem,
     pinned: &str,
+    uv: &semver::Version,
     target: Target,
 ) -> Result<Vec<Pin>, Problem> {
-    let requires: Vec<String> = build
-        .requires
-        .iter()
-        .filter(|text| !text.replace('-', "_").starts_with("uv_build"))
-        .cloned()
-        .collect();
-    let pins = Pin::read(pinned)
+    let mut pins = Pin::read(pinned)
         .map_err(|error| Problem::usage(format!("build-requirements.txt: {error}")))?;
+    let uv_build = PackageName::from_str("uv-build").expect("a valid name");
+    pins.push(Pin {
+        name: uv_build.clone(),
+        version: Version::new([uv.major, uv.minor, uv.patch]),
+        hashes: Vec::new(),
+    });
     let markers = target.markers().map_err(Problem::failure)?;
-    build_system::choose(&requires, &[], &pins, &markers).map_err(|error| {
+    let mut chosen = build_system::choose(&build.requires, &[], &pins, &markers).map_err(|error| {
         Problem::usage(format!("{connector}: pyproject.toml {error}"))
-            .help("pin it with its hashes in docker-images/build-requirements.txt, or use poetry-core, hatchling, setuptools or uv_build")
-    })
+            .help("pin it with its hashes in docker-images/build-requirements.txt, or use poetry-core, hatchling, setuptools or uv_build (which is at the version of `tools.uv` in configuration)")
+    })?;
+    chosen.retain(|pin| pin.name != uv_build);
+    Ok(chosen)
 }
 
 #[cfg(test)]
@@ -42,6 +50,7 @@ mod tests {
             (&["poetry-core>=1.0.0"][..], None),
             (&["uv_build>=0.9,<1"], None),
             (&["uv-build"], None),
+            (&["uv_build>=0.5,<0.6"], Some("uv-build>=0.5,<0.6")),
             (&["Poetry.Core ; python_version > '3'"], None),
             (&["poetry-core<2"], Some("poetry-core<2")),
             (&["maturin>=1,<2", "poetry-core"], Some("maturin>=1,<2")),
@@ -56,6 +65,7 @@ mod tests {
                 "source-a",
                 &build,
                 &pinned,
+                &semver::Version::new(0, 13, 9),
                 Interpreter::USUAL.on(Platform::LinuxAmd64),
             );
             let message = chosen

@@ -115,10 +115,13 @@ pub enum PlannedDependencies {
     Resolved { requirements: Vec<String> },
 }
 
-impl From<Dependencies> for PlannedDependencies {
-    fn from(dependencies: Dependencies) -> PlannedDependencies {
+impl PlannedDependencies {
+    /// `native` is the platform that builds run on without emulation.
+    pub fn new(dependencies: Dependencies, native: Platform) -> PlannedDependencies {
         match dependencies {
-            Dependencies::Locked(closures) => PlannedDependencies::Locked(Summary::new(closures)),
+            Dependencies::Locked(closures) => {
+                PlannedDependencies::Locked(Summary::new(closures, native))
+            }
             Dependencies::Unlocked { requirements } => {
                 PlannedDependencies::Resolved { requirements }
             }

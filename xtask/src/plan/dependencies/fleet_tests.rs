@@ -102,7 +102,9 @@ fn every_lock_resolves_for_both_platforms_to_the_same_packages() {
         }
         println!(
             "{name}: {}",
-            Summary::new(closures.to_vec()).lines().join("\n  ")
+            Summary::new(closures.to_vec(), Platform::LinuxAmd64)
+                .lines()
+                .join("\n  ")
         );
     }
 }
@@ -114,7 +116,7 @@ fn known_sdists_are_found() {
     for (_, pyproject, lock) in locked(&fleet) {
         let closures = Platform::ALL
             .map(|platform| Closure::resolve(&pyproject, &lock, target(platform)).unwrap());
-        let builds = Summary::new(closures.to_vec()).builds;
+        let builds = Summary::new(closures.to_vec(), Platform::LinuxAmd64).builds;
         found.extend(builds.iter().map(|build| {
             (
                 build.name.to_string(),

@@ -26,6 +26,8 @@ pub struct Build {
     pub expected: Content,
     /// Platforms that install it.
     pub platforms: Vec<Platform>,
+    /// Those of them whose wheel is built under emulation, unless the first one made turns out pure.
+    pub emulated: Vec<Platform>,
     pub because: String,
 }
 
@@ -62,9 +64,17 @@ fn by_package(closures: &[Closure]) -> BTreeMap<(&PackageName, &Version), OnPlat
 }
 
 impl Summary {
-    pub fn new(closures: Vec<Closure>) -> Summary {
+    /// `native` is the platform that builds run on without emulation.
+    pub fn new(closures: Vec<Closure>, native: Platform) -> Summary {
         let by_package = by_package(&closures);
-        let builds: Vec<Build> = by_package.values().filter_map(|on| build(on)).collect();
+        let packages = by_package.values();
+        let mut builds: Vec<Build> = packages.filter_map(|on| build(on)).collect();
+        for build in &mut builds {
+            if build.expected == Content::Native {
+                let foreign = build.platforms.iter().filter(|on| **on != native);
+                build.emulated = foreign.copied().collect();
+            }
+        }
         let mut totals = Totals {
             packages: by_package.len(),
             ..Totals::default()
@@ -115,7 +125,11 @@ impl Summary {
                 Content::Pure => "one wheel for",
                 Content::Native => "a wheel for",
             };
-            let platforms: Vec<String> = build.platforms.iter().map(Platform::to_string).collect();
+            let platform = |platform: &Platform| match build.emulated.contains(platform) {
+                true => format!("{platform} (emulated unless it proves pure)"),
+                false => platform.to_string(),
+            };
+            let platforms: Vec<String> = build.platforms.iter().map(platform).collect();
             lines.push(format!(
                 "{} {}: {what} {} from {} ({})",
                 build.name,
@@ -182,6 +196,7 @@ fn build(on: &[(Platform, &Planned)]) -> Option<Build> {
         sdist,
         expected,
         platforms: sdists.iter().map(|(platform, ..)| *platform).collect(),
+        emulated: Vec::new(),
         because,
     })
 }

@@ -507,7 +507,7 @@ fn the_summary_counts_over_platforms() {
     else {
         panic!("unlocked")
     };
-    let summary = Summary::new(closures);
+    let summary = Summary::new(closures, Platform::LinuxAmd64);
     assert_eq!(
         summary.totals,
         Totals {
@@ -538,7 +538,7 @@ fn the_summary_counts_over_platforms() {
     );
     assert_eq!(
         summary.lines()[2],
-        "d 1: a wheel for linux/arm64 from d-1.tar.gz (its only wheel is cp311-cp311-manylinux2014_x86_64)"
+        "d 1: a wheel for linux/arm64 (emulated unless it proves pure) from d-1.tar.gz (its only wheel is cp311-cp311-manylinux2014_x86_64)"
     );
     let json = serde_json::to_value(&summary).unwrap();
     assert_eq!(json["totals"]["packages"], 5);
