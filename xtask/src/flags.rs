@@ -76,6 +76,8 @@ pub enum Connector {
     Build(Build),
     /// Publish the Python packages of connectors that declare one, and nothing else of them
     PublishPackage(PublishPackage),
+    /// Build images and tell what is vulnerable in them
+    Scan(Scan),
     /// Check metadata, files and pages of connectors; `--list` prints every check
     Check(Check),
     /// Raise the version of connectors, in every file that has it
@@ -296,6 +298,30 @@ pub struct Build {
     pub dry_run: bool,
     #[command(flatten)]
     pub output: Json,
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("scanned").args(["names", "all_changed", "since", "files_from"]).required(true)))]
+pub struct Scan {
+    #[command(flatten)]
+    pub selection: Selection,
+    /// `host`, `all` (those of the configuration) or a list such as linux/amd64,linux/arm64
+    #[arg(long, default_value = "all")]
+    pub platform: Platforms,
+    /// Tag of the image in the engine's store
+    #[arg(long, default_value = "dev")]
+    pub tag: Tag,
+    /// How findings are written; `github` makes annotations and the step summary
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub output_format: ScanFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ScanFormat {
+    Text,
+    Json,
+    Sarif,
+    Github,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! Everything that is printed: results to stdout, all else to stderr, progress only on a terminal.
 
 pub mod findings;
+pub mod scans;
 
 use std::{
     fmt::Display,

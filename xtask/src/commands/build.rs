@@ -80,18 +80,23 @@ pub fn run(context: &Context, flags: &Build) -> Result<Exit> {
 /// The platform that is native to the engine, once that has passed its checks. A dry run needs no engine: without
 /// one this host's own platform counts.
 fn native(context: &Context, flags: &Build, platforms: &[Platform]) -> Result<Platform> {
-    let info = if flags.dry_run {
-        context.engine.info().ok()
-    } else {
-        Some(doctor::preflight(context, platforms)?)
-    };
+    if !flags.dry_run {
+        return engine_platform(context, platforms);
+    }
+    let info = context.engine.info().ok();
     Ok(info
         .and_then(|info| info.platform)
         .unwrap_or_else(Platform::host))
 }
 
+/// The platform that is native to the engine, once that has passed its checks.
+pub(super) fn engine_platform(context: &Context, platforms: &[Platform]) -> Result<Platform> {
+    let info = doctor::preflight(context, platforms)?;
+    Ok(info.platform.unwrap_or_else(Platform::host))
+}
+
 /// The connectors that were named, when every one of them can be built; else all that is in the way.
-fn chosen(context: &Context, selection: &flags::Selection) -> Result<Vec<Connector>> {
+pub(super) fn chosen(context: &Context, selection: &flags::Selection) -> Result<Vec<Connector>> {
     let config = &context.resolved.config;
     let connectors = selection::chosen(context, selection, Pages::Ignore)?.whole()?;
     let problems: Vec<Problem> = connectors

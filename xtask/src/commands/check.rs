@@ -274,7 +274,7 @@ fn print(context: &Context, format: OutputFormat, checked: &Checked) -> Result<(
 }
 
 /// Appends to the step summary of GitHub Actions, where there is one.
-fn write_summary(markdown: &str) -> Result<()> {
+pub(super) fn write_summary(markdown: &str) -> Result<()> {
     let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else {
         return Ok(());
     };

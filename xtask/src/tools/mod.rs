@@ -22,6 +22,7 @@ pub mod python_environment;
 pub mod registry;
 pub mod retry;
 pub mod sandbox;
+pub mod syft;
 #[cfg(test)]
 pub mod test_server;
 pub mod uv;

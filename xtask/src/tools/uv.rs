@@ -8,7 +8,8 @@ use semver::Version;
 use xshell::{Shell, cmd};
 
 use super::{
-    process::{self, Finished, Program},
+    pip,
+    process::{self, Program},
     retry::{self, Clock, Failed, Policy, SayingClock},
 };
 use crate::model::{config::Packages, platform::Platform, problem::Problem, target::Target};
@@ -145,46 +146,7 @@ pub fn containers_directory(pinned: &Version, platform: Platform, cache: &Utf8Pa
 
 /// Installs the wheel of uv into `directory`, all or nothing.
 fn fetch(pinned: &Version, directory: &Utf8Path, platform: &[&str]) -> Result<()> {
-    if directory.join("bin/uv").is_file() {
-        return Ok(());
-    }
-    let parent = directory
-        .parent()
-        .context("a cache directory has a parent")?;
-    std::fs::create_dir_all(parent).with_context(|| format!("make {parent}"))?;
-    let partial =
-        tempfile::tempdir_in(parent).with_context(|| format!("make a directory in {parent}"))?;
-    let target =
-        Utf8Path::from_path(partial.path()).context("the cache directory's name is not UTF-8")?;
-    let requirement = format!("uv=={pinned}");
-    let shell = Shell::new().context("open a shell")?;
-    let pip = cmd!(
-        shell,
-        "python3 -m pip install --quiet --no-deps --no-compile --only-binary=:all: --target {target} {platform...} {requirement}"
-    );
-    let finished = Program::from(pip).limit(FETCH).finish()?;
-    if !finished.status.success() {
-        return Err(no_uv(pinned, &finished).into());
-    }
-    // Another process may have been faster; its copy is as good.
-    if let Err(error) = std::fs::rename(target, directory)
-        && !directory.join("bin/uv").is_file()
-    {
-        return Err(error).with_context(|| format!("move uv to {directory}"));
-    }
-    Ok(())
-}
-
-fn no_uv(pinned: &Version, finished: &Finished) -> Problem {
-    let problem = Problem::environment(format!(
-        "uv {pinned} can't be fetched: {}",
-        finished.error()
-    ));
-    problem.help(if finished.tail().contains("No module named pip") {
-        "install pip (on Debian and Ubuntu: apt-get install python3-pip), or uv itself"
-    } else {
-        "pip takes its package index, proxy and CA bundle from its own configuration: see `pip config list`"
-    })
+    pip::install("uv", pinned, Utf8Path::new("bin/uv"), directory, platform)
 }
 
 #[cfg(test)]

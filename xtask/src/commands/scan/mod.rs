@@ -1,0 +1,143 @@
+//! `connector scan`: builds images and tells what is vulnerable in them.
+
+mod session;
+
+use anyhow::Result;
+use serde_json::json;
+
+pub use self::session::{ScanOutcome, Scans, sources};
+
+use super::{
+    Context, build,
+    check::write_summary,
+    image::Builder,
+    planner::{Ask, Planner},
+};
+use crate::{
+    flags::{Scan, ScanFormat},
+    model::{
+        config::OnFinding,
+        connector::{Connector, Language},
+        problem::Exit,
+    },
+    plan::scan::Verdict,
+    report::{
+        exit_of,
+        scans::{self, Exposed},
+    },
+    tools::{
+        process::check_interrupted,
+        registry::{Credentials, Registries},
+        work::each,
+    },
+};
+
+pub fn run(context: &Context, flags: &Scan) -> Result<Exit> {
+    let connectors = build::chosen(context, &flags.selection)?;
+    if connectors.is_empty() {
+        context
+            .report
+            .note("no connector is touched, so nothing is scanned");
+    }
+    let config = &context.resolved.config;
+    let platforms = flags.platform.resolve(&config.platforms);
+    let native = build::engine_platform(context, &platforms)?;
+    let planner = Planner::new(context, platforms, &flags.tag, native, Ask::Engine)?;
+    let plans = connectors
+        .iter()
+        .map(|connector| planner.plan(connector))
+        .collect::<Result<Vec<_>>>()?;
+    let builder = Builder::new(context, &planner, native, &plans)?;
+    let say = |line: &str| context.report.note(line);
+    let registries = Registries::new(Credentials::gather()?, &say);
+    let scans = Scans::open(context, &registries)?;
+    let both: Vec<_> = connectors.iter().zip(&plans).collect();
+    let scanned = each(&both, config.parallelism(), |(connector, plan)| {
+        let made = builder.build(plan, |_| ())?;
+        scans.of_layout(connector, &made.layout)
+    });
+    check_interrupted()?;
+    report(context, flags.output_format, &connectors, &scanned)
+}
+
+/// Prints what came of each connector, in the order they were named.
+fn report(
+    context: &Context,
+    format: ScanFormat,
+    connectors: &[Connector],
+    scanned: &[Result<ScanOutcome>],
+) -> Result<Exit> {
+    let outcomes: Vec<&ScanOutcome> = scanned.iter().flatten().collect();
+    let exposed: Vec<Exposed<'_>> = connectors
+        .iter()
+        .zip(scanned)
+        .filter_map(|(connector, outcome)| Some(outcome.as_ref().ok()?.exposed(connector)))
+        .collect();
+    match format {
+        ScanFormat::Text | ScanFormat::Github => {
+            for outcome in &outcomes {
+                outcome
+                    .lines()
+                    .iter()
+                    .for_each(|line| context.report.result(line));
+            }
+        }
+        ScanFormat::Json => context.report.json(&json!({ "scans": outcomes }))?,
+        ScanFormat::Sarif => context.report.json(&scans::sarif(&exposed))?,
+    }
+    if format == ScanFormat::Github {
+        to_github(context, &exposed, &outcomes)?;
+    }
+    for outcome in &outcomes {
+        outcome.warn(context);
+    }
+    let failed: Vec<&anyhow::Error> = scanned
+        .iter()
+        .filter_map(|one| one.as_ref().err())
+        .collect();
+    failed.iter().for_each(|error| context.report.error(error));
+    let blocked = outcomes.iter().any(|outcome| outcome.blocks);
+    let exits = failed.into_iter().map(exit_of);
+    Ok(exits
+        .chain(blocked.then_some(Exit::Failure))
+        .max()
+        .unwrap_or(Exit::Success))
+}
+
+/// Annotations on standard output and the step summary.
+pub fn to_github(
+    context: &Context,
+    exposed: &[Exposed<'_>],
+    outcomes: &[&ScanOutcome],
+) -> Result<()> {
+    let kind = match context.resolved.config.scan.on_finding {
+        OnFinding::Warn => "warning",
+        OnFinding::Block => "error",
+    };
+    for line in scans::annotations(exposed, kind) {
+        context.report.result(line);
+    }
+    for (exposed, outcome) in exposed.iter().zip(outcomes) {
+        if outcome.verdict == Verdict::ScanFailed {
+            context.report.result(format_args!(
+                "::{kind} title={} scan-failed::the vulnerability scan did not run",
+                exposed.connector
+            ));
+        } else {
+            write_summary(&scans::markdown(exposed))?;
+        }
+    }
+    Ok(())
+}
+
+/// The file that says what a connector installs.
+fn lock_file(context: &Context, connector: &Connector) -> Option<&'static str> {
+    if connector.language != Some(Language::Python) {
+        return None;
+    }
+    let directory = context.repo.root.join(&connector.directory);
+    ["uv.lock", "poetry.lock"]
+        .into_iter()
+        .find(|file| directory.join(file).is_file())
+        .or(Some("pyproject.toml"))
+}

@@ -1,0 +1,552 @@
+//! What all scans of one run share: the scanner, its database brought up to date once, lists of what images hold.
+
+use std::{collections::BTreeSet, fs};
+
+use anyhow::{Context as _, Result};
+use camino::{Utf8Path, Utf8PathBuf};
+use oci_spec::image::ImageConfiguration;
+use serde::Serialize;
+
+use super::lock_file;
+use crate::{
+    commands::{Context, check::today},
+    model::{
+        connector::{Connector, ConnectorName},
+        exposure::{Exposure, Origin, Standing},
+        image::{Digest, ImageRef},
+        manifest_document::{self, Content},
+        platform::Platform,
+        problem::{Exit, Problem},
+        vulnerability::Scanned,
+    },
+    plan::{
+        published,
+        scan::{self, Counts, Half, Known, Verdict},
+    },
+    report::{
+        exit_of,
+        scans::{self, Exposed},
+    },
+    tools::{
+        files,
+        grype::{self, Database, Grype},
+        layout::{self, Layout, LayoutImage},
+        process::check_interrupted,
+        registry::{Reference, Registries},
+        retry::Policy,
+        syft::{self, Documents},
+        work::each,
+    },
+};
+
+/// The scans of one run; shared by its threads.
+pub struct Scans<'a> {
+    context: &'a Context<'a>,
+    registries: &'a Registries<'a>,
+    /// What scans need, or why it can't be had: then every scan has failed.
+    ready: Result<Ready, String>,
+}
+
+struct Ready {
+    grype: Grype,
+    syft: Utf8PathBuf,
+    database: Database,
+    /// VEX documents, absolute.
+    vex: Vec<Utf8PathBuf>,
+    /// Changes with everything that findings depend on besides the image.
+    key: Digest,
+}
+
+/// What came of a connector's scan, as `--json` shows it.
+#[derive(Debug, Serialize)]
+pub struct ScanOutcome {
+    pub connector: ConnectorName,
+    pub verdict: Verdict,
+    /// Whether nothing may be pushed because of it.
+    pub blocks: bool,
+    /// Why the scan failed.
+    pub error: Option<String>,
+    pub counts: Counts,
+    /// The vulnerability database asked.
+    pub database: Option<Database>,
+    pub images: Vec<ScannedImage>,
+    pub exposures: Vec<Exposure>,
+    /// All platforms' findings as SARIF; None when the scan failed.
+    pub sarif: Option<Utf8PathBuf>,
+    /// Relative to the connector's directory.
+    #[serde(skip)]
+    lock: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct ScannedImage {
+    pub platform: Platform,
+    /// Digest of the manifest that was scanned.
+    pub manifest: Digest,
+    /// The list of what it holds, as CycloneDX and SPDX.
+    pub cyclonedx: Utf8PathBuf,
+    pub spdx: Utf8PathBuf,
+}
+
+impl<'a> Scans<'a> {
+    /// Finds the scanner and brings its database up to date, once for the whole run. What is missing is told by each
+    /// scan, as one that failed.
+    ///
+    /// # Errors
+    /// When a rule of `scan.ignore` no longer holds, and after Ctrl-C.
+    pub fn open(context: &'a Context<'a>, registries: &'a Registries<'a>) -> Result<Scans<'a>> {
+        scan::check_rules(&context.resolved.config.scan, today()?)?;
+        let ready = match Ready::new(context) {
+            Err(error) if exit_of(&error) == Exit::Interrupted => return Err(error),
+            Err(error) => Err(with_help(&error)),
+            Ok(ready) => Ok(ready),
+        };
+        Ok(Scans {
+            context,
+            registries,
+            ready,
+        })
+    }
+
+    /// Scans each platform's half of the image in `layout`; nothing of it needs to be in any registry.
+    ///
+    /// # Errors
+    /// Only after Ctrl-C: a scan that fails is an outcome.
+    pub fn of_layout(&self, connector: &Connector, layout: &Layout) -> Result<ScanOutcome> {
+        let name = &connector.name;
+        let step = self.context.report.step(format!("{name} scan"));
+        let images: Vec<_> = layout.images.iter().collect();
+        let halves = self.ready().and_then(|ready| {
+            anyhow::ensure!(!images.is_empty(), "{} holds no image", layout.directory);
+            let jobs = self.context.resolved.config.parallelism();
+            let latest = self.latest(connector);
+            each(&images, jobs, |(platform, image)| {
+                self.half(ready, connector, layout, **platform, image, &latest)
+            })
+            .into_iter()
+            .collect::<Result<Vec<Half>>>()
+        });
+        let halves = match halves {
+            Ok(halves) => halves,
+            Err(error) if exit_of(&error) == Exit::Interrupted => return Err(error),
+            Err(error) => {
+                step.failed();
+                return Ok(self.failed(connector, with_help(&error)));
+            }
+        };
+        let outcome = self.judged(connector, &halves)?;
+        step.done(format_args!(
+            "{}, {} of them counted",
+            outcome.counts.summary(),
+            outcome.counts.counted
+        ));
+        Ok(outcome)
+    }
+
+    fn ready(&self) -> Result<&Ready> {
+        self.ready
+            .as_ref()
+            .map_err(|error| anyhow::Error::msg(error.clone()))
+    }
+
+    fn failed(&self, connector: &Connector, error: String) -> ScanOutcome {
+        let config = &self.context.resolved.config;
+        ScanOutcome {
+            connector: connector.name.clone(),
+            verdict: Verdict::ScanFailed,
+            blocks: Verdict::ScanFailed.blocks(config.scan.on_finding),
+            error: Some(error),
+            counts: Counts::default(),
+            database: self.ready.as_ref().ok().map(|ready| ready.database.clone()),
+            images: Vec::new(),
+            exposures: Vec::new(),
+            sarif: None,
+            lock: lock_file(self.context, connector),
+        }
+    }
+
+    fn judged(&self, connector: &Connector, halves: &[Half]) -> Result<ScanOutcome> {
+        let policy = &self.context.resolved.config.scan;
+        let exposures = scan::judge(connector.name.as_str(), halves, policy);
+        let counts = Counts::of(&exposures);
+        let verdict = Verdict::of(&counts);
+        let images = halves.iter().map(|half| {
+            let documents = self.documents(&half.scanned.manifest);
+            ScannedImage {
+                platform: half.platform,
+                manifest: half.scanned.manifest.clone(),
+                cyclonedx: documents.cyclonedx,
+                spdx: documents.spdx,
+            }
+        });
+        let mut outcome = ScanOutcome {
+            connector: connector.name.clone(),
+            verdict,
+            blocks: verdict.blocks(policy.on_finding),
+            error: None,
+            counts,
+            database: Some(self.ready()?.database.clone()),
+            images: images.collect(),
+            exposures,
+            sarif: None,
+            lock: lock_file(self.context, connector),
+        };
+        let path = self.context.repo.work(&connector.name).join("scan.sarif");
+        let sarif = scans::sarif(&[outcome.exposed(connector)]);
+        files::write(&path, &format!("{sarif:#}\n"))?;
+        outcome.sarif = Some(path);
+        Ok(outcome)
+    }
+
+    fn half(
+        &self,
+        ready: &Ready,
+        connector: &Connector,
+        layout: &Layout,
+        platform: Platform,
+        image: &LayoutImage,
+        latest: &[(Platform, Digest)],
+    ) -> Result<Half> {
+        let manifest = &image.document.digest;
+        let documents = self.documents(manifest);
+        if !documents.cyclonedx.is_file() {
+            self.catalog(ready, connector, layout, platform, image)?;
+        }
+        let scanned = self.scanned(ready, manifest, &documents)?;
+        let latest = latest
+            .iter()
+            .find(|(of, _)| *of == platform)
+            .and_then(|(_, manifest)| self.known(ready, manifest));
+        Ok(Half {
+            platform,
+            scanned,
+            base_layers: self.base_layers(image, platform),
+            latest,
+        })
+    }
+
+    /// What `manifest` is vulnerable to, by the list of what it holds; asked once for each database and policy.
+    fn scanned(&self, ready: &Ready, manifest: &Digest, documents: &Documents) -> Result<Scanned> {
+        let results = self.context.repo.target().join("scans");
+        let path = results.join(format!("{}-{}.json", manifest.hex(), ready.key.hex()));
+        if let Some(kept) = fs::read(&path)
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok())
+        {
+            return Ok(kept);
+        }
+        let source = format!("sbom:{}", documents.cyclonedx);
+        let scanned = ready.grype.scan(&source, &ready.vex)?;
+        anyhow::ensure!(
+            scanned.manifest == *manifest,
+            "grype looked at {}, not at {manifest}",
+            scanned.manifest
+        );
+        let text = serde_json::to_string(&scanned).context("write what was found as JSON")?;
+        files::write(&path, &text)?;
+        Ok(scanned)
+    }
+
+    /// Where the lists of what a manifest's image holds are kept.
+    pub fn documents(&self, manifest: &Digest) -> Documents {
+        let directory = self
+            .context
+            .repo
+            .target()
+            .join("sboms")
+            .join(manifest.hex());
+        Documents::in_directory(&directory)
+    }
+
+    /// Lists what one platform's image holds, all or nothing.
+    fn catalog(
+        &self,
+        ready: &Ready,
+        connector: &Connector,
+        layout: &Layout,
+        platform: Platform,
+        image: &LayoutImage,
+    ) -> Result<()> {
+        self.complete(layout, image)?;
+        let sboms = self.context.repo.target().join("sboms");
+        fs::create_dir_all(&sboms).with_context(|| format!("make {sboms}"))?;
+        let partial =
+            tempfile::tempdir_in(&sboms).with_context(|| format!("make a directory in {sboms}"))?;
+        let partial = Utf8Path::from_path(partial.path()).context("a path is not UTF-8")?;
+        let (single, made) = (partial.join("layout"), partial.join("documents"));
+        layout.of_platform(platform, &single)?;
+        fs::create_dir(&made).with_context(|| format!("make {made}"))?;
+        let name = &connector.metadata.docker_repository;
+        syft::catalog(&ready.syft, &single, name, &Documents::in_directory(&made))?;
+        let place = sboms.join(image.document.digest.hex());
+        // Another process may have been faster; its lists are as good.
+        if let Err(error) = fs::rename(&made, &place)
+            && !place.is_dir()
+        {
+            return Err(error).with_context(|| format!("move {made} to {place}"));
+        }
+        Ok(())
+    }
+
+    /// Brings the layers of the base image into a layout that was made without them.
+    fn complete(&self, layout: &Layout, image: &LayoutImage) -> Result<()> {
+        for descriptor in image.blobs() {
+            let digest = layout::digest(descriptor)?;
+            let path = layout.blob(&digest);
+            if !path.exists() {
+                let base = base_of(image).with_context(|| {
+                    format!(
+                        "{digest} is not in {}, which names no base image",
+                        layout.directory
+                    )
+                })?;
+                self.registries.repository(&base).download(&digest, &path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Digests of the base image's uncompressed layers; None when it can't be asked for them.
+    fn base_layers(&self, image: &LayoutImage, platform: Platform) -> Option<BTreeSet<Digest>> {
+        let asked = base_of(image)
+            .context("no base image is named")
+            .and_then(|base| {
+                let digest = base.digest.clone().context("no digest is named")?;
+                self.layers_of(&base, digest, platform)
+            });
+        match asked {
+            Ok(layers) => Some(layers),
+            Err(error) => {
+                self.context.report.warning(format_args!(
+                    "what comes from the base image can't be told: {error:#}"
+                ));
+                None
+            }
+        }
+    }
+
+    fn layers_of(
+        &self,
+        base: &ImageRef,
+        digest: Digest,
+        platform: Platform,
+    ) -> Result<BTreeSet<Digest>> {
+        let repository = self.registries.repository(base);
+        let mut asked = Reference::Digest(digest);
+        loop {
+            let document = repository
+                .manifest(&asked)?
+                .with_context(|| format!("{base} is not there"))?;
+            match document.content().map_err(anyhow::Error::msg)? {
+                Content::Index(index) => {
+                    let images = manifest_document::images(&index);
+                    let (_, descriptor) = images
+                        .into_iter()
+                        .find(|(of, _)| *of == platform)
+                        .with_context(|| format!("{base} is not for {platform}"))?;
+                    asked = Reference::Digest(layout::digest(descriptor)?);
+                }
+                Content::Manifest(manifest) => {
+                    let config = layout::digest(manifest.config())?;
+                    let bytes = repository.blob(&config)?;
+                    let configuration: ImageConfiguration =
+                        serde_json::from_slice(&bytes).context("read its configuration")?;
+                    let layers = configuration.rootfs().diff_ids().iter();
+                    return layers
+                        .map(|text| text.parse().map_err(anyhow::Error::msg))
+                        .collect();
+                }
+            }
+        }
+    }
+
+    /// The manifests of the image at `latest`; none when there is no such image or it can't be asked for.
+    fn latest(&self, connector: &Connector) -> Vec<(Platform, Digest)> {
+        let asked = || -> Result<Vec<(Platform, Digest)>> {
+            let registry = &self.context.resolved.config.registry;
+            let image = published::reference(connector, registry).map_err(anyhow::Error::msg)?;
+            let latest = Reference::Tag("latest".parse().map_err(anyhow::Error::msg)?);
+            let Some(document) = self.registries.repository(&image).manifest(&latest)? else {
+                return Ok(Vec::new());
+            };
+            let Content::Index(index) = document.content().map_err(anyhow::Error::msg)? else {
+                return Ok(Vec::new());
+            };
+            manifest_document::images(&index)
+                .into_iter()
+                .map(|(platform, descriptor)| Ok((platform, layout::digest(descriptor)?)))
+                .collect()
+        };
+        asked().unwrap_or_else(|error| {
+            self.context.report.warning(format_args!(
+                "{}: not compared with the image at latest: {error:#}",
+                connector.name
+            ));
+            Vec::new()
+        })
+    }
+
+    /// What is found in an image of which a list is kept; no image is pulled for it.
+    fn known(&self, ready: &Ready, manifest: &Digest) -> Option<BTreeSet<Known>> {
+        let documents = self.documents(manifest);
+        if !documents.cyclonedx.is_file() {
+            return None;
+        }
+        let scanned = self.scanned(ready, manifest, &documents).ok()?;
+        Some(scan::known(&scanned))
+    }
+}
+
+impl Ready {
+    fn new(context: &Context) -> Result<Ready> {
+        let config = &context.resolved.config;
+        let tools = context.repo.tools();
+        let sources = sources(context, &tools)?;
+        let step = context.report.step("scanner");
+        let grype = Grype::find(&sources)?;
+        let syft = syft::fetch(&config.tools.syft, &tools)?;
+        step.done(format_args!("{grype}, syft {}", config.tools.syft));
+        let database = database(context, &grype)?;
+        let vex: Vec<Utf8PathBuf> = config
+            .scan
+            .vex
+            .iter()
+            .map(|path| context.repo.root.join(path))
+            .collect();
+        let mut policy = serde_json::to_vec(&(&database, &grype.version, &config.scan))
+            .context("write the policy as JSON")?;
+        for path in &vex {
+            policy.extend(fs::read(path).with_context(|| format!("read the VEX document {path}"))?);
+        }
+        Ok(Ready {
+            grype,
+            syft,
+            database,
+            vex,
+            key: Digest::of(&policy),
+        })
+    }
+}
+
+/// What a scanner may be made of.
+pub fn sources<'a>(context: &'a Context, tools: &'a Utf8Path) -> Result<grype::Sources<'a>> {
+    let config = &context.resolved.config.tools;
+    Ok(grype::Sources {
+        tools: config,
+        image: config.scanner_image()?,
+        engine: &context.engine,
+        cache: tools,
+    })
+}
+
+/// The database, after one update. Where that fails, an older one will do as long as grype takes it.
+fn database(context: &Context, grype: &Grype) -> Result<Database> {
+    let off = std::env::var("GRYPE_DB_AUTO_UPDATE").is_ok_and(|value| value == "false");
+    let step = context.report.step("vulnerability database");
+    let updated = if off {
+        Ok(())
+    } else {
+        let say = |line: &str| context.report.note(line);
+        grype.update(&Policy::NETWORK, &say)
+    };
+    check_interrupted()?;
+    let database = match grype.database() {
+        Ok(database) => database,
+        Err(error) => {
+            step.failed();
+            return Err(match updated {
+                Err(update) => error.context(format!("{update:#}")),
+                Ok(()) => error,
+            });
+        }
+    };
+    if let Err(error) = updated {
+        context.report.warning(format_args!(
+            "{error:#}; scans ask the database built on {}",
+            database.built
+        ));
+    }
+    step.done(format_args!("built {}", database.built));
+    Ok(database)
+}
+
+/// The image that another was built on, as its labels have it.
+fn base_of(image: &LayoutImage) -> Option<ImageRef> {
+    let labels = image.configuration.config().as_ref()?.labels().as_ref()?;
+    let label = |name: &str| labels.get(&format!("org.opencontainers.image.base.{name}"));
+    let mut base: ImageRef = label("name")?.parse().ok()?;
+    base.digest = label("digest").and_then(|digest| digest.parse().ok());
+    Some(base)
+}
+
+fn with_help(error: &anyhow::Error) -> String {
+    let help = error
+        .downcast_ref::<Problem>()
+        .and_then(|problem| problem.help.as_ref());
+    help.map_or_else(
+        || format!("{error:#}"),
+        |help| format!("{error:#}\nhelp: {help}"),
+    )
+}
+
+impl ScanOutcome {
+    /// What reports show of it.
+    pub fn exposed<'o>(&'o self, connector: &'o Connector) -> Exposed<'o> {
+        Exposed {
+            connector: connector.name.as_str(),
+            directory: connector.directory.as_str(),
+            lock: self.lock,
+            exposures: &self.exposures,
+        }
+    }
+
+    /// The table and what it comes to.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = vec![format!("{}: {}", self.connector, self.verdict.as_str())];
+        if self.verdict == Verdict::ScanFailed {
+            return lines;
+        }
+        if !self.exposures.is_empty() {
+            lines.push(scans::text(&self.exposures));
+            lines.extend(
+                [Origin::Connector, Origin::BaseImage]
+                    .into_iter()
+                    .filter_map(|origin| self.remedy(origin)),
+            );
+        }
+        let new = match self.counts.new {
+            Some(new) => format!("{new} of them new since latest"),
+            None => "not compared with latest, of which no list is kept".to_owned(),
+        };
+        lines.push(format!(
+            "vulnerabilities: {}; {} counted, {} ignored; {new}",
+            self.counts.summary(),
+            self.counts.counted,
+            self.counts.ignored
+        ));
+        lines
+    }
+
+    /// What mends that part of what counts which comes from `origin`; None when that is nothing.
+    fn remedy(&self, origin: Origin) -> Option<String> {
+        let counts = |one: &&Exposure| one.origin == origin && one.standing == Standing::Counts;
+        let count = self.exposures.iter().filter(counts).count();
+        (count > 0).then(|| format!("{count} from the {}: {}", origin.as_str(), origin.remedy()))
+    }
+
+    /// Says on standard error what must not be overlooked.
+    pub fn warn(&self, context: &Context) {
+        let connector = &self.connector;
+        match (self.verdict, &self.error) {
+            (Verdict::ScanFailed, error) => context.report.warning(format_args!(
+                "{connector}: scan-failed: {}",
+                error.as_deref().unwrap_or("for an unknown reason")
+            )),
+            (Verdict::Found, _) => context.report.warning(format_args!(
+                "{connector}: {} vulnerable packages at or above the cutoff",
+                self.counts.counted
+            )),
+            (Verdict::Clean, _) => {}
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! Scans with the real grype and syft, of an image that locks packages with known vulnerabilities.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::TcpListener,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+    thread,
+};
+
+use serde_json::{Value, json};
+
+use super::{turn, xtask};
+use crate::monorepo::{CONNECTORS, Finished, Monorepo, metadata};
+
+const NAME: &str = "source-vulnerable";
+
+fn fixture(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/it/fixtures")
+        .join(path)
+}
+
+/// The address of a server of vulnerability databases whose newest is the fixture's.
+fn databases() -> &'static str {
+    static ADDRESS: OnceLock<String> = OnceLock::new();
+    ADDRESS.get_or_init(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                let request = lines.next().unwrap().unwrap();
+                let _headers = lines
+                    .take_while(|line| line.as_ref().is_ok_and(|l| !l.is_empty()))
+                    .count();
+                let file = if request.contains("latest.json") {
+                    "latest.json"
+                } else {
+                    "vulnerability-db.tar.gz"
+                };
+                let body = fs::read(fixture("vulnerabilities").join(file)).unwrap();
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                    body.len()
+                );
+                stream.write_all(head.as_bytes()).unwrap();
+                if !request.starts_with("HEAD") {
+                    stream.write_all(&body).unwrap();
+                }
+            }
+        });
+        address
+    })
+}
+
+/// A repository with the vulnerable connector, on the sandbox's engine.
+pub struct Vulnerable {
+    pub repo: Monorepo,
+    status: Value,
+}
+
+impl Vulnerable {
+    pub fn new() -> Vulnerable {
+        xtask(&["sandbox", "up"]).code(0);
+        let status = xtask(&["sandbox", "status", "--json"]).code(0).json();
+        let metadata =
+            metadata(NAME).replace("airbyte/base:1.0.0", "airbyte/python-connector-base:4.0.2");
+        let directory = format!("{CONNECTORS}/{NAME}");
+        let repo = Monorepo::new().file(&format!("{directory}/metadata.yaml"), &metadata);
+        let files = [
+            "main.py",
+            "poetry.lock",
+            "pyproject.toml",
+            "source_vulnerable/__init__.py",
+        ];
+        let repo = files.iter().fold(repo, |repo, file| {
+            let text = fs::read_to_string(fixture(NAME).join(file)).unwrap();
+            repo.file(&format!("{directory}/{file}"), &text)
+        });
+        // grype is built, syft and uv are fetched once for all tests.
+        let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tools");
+        fs::create_dir_all(&shared).unwrap();
+        fs::create_dir_all(repo.root().join("target/xtask")).unwrap();
+        symlink(shared, repo.root().join("target/xtask/tools")).unwrap();
+        Vulnerable { repo, status }
+    }
+
+    pub fn command(&self) -> Command {
+        let stand_ins: Vec<String> = self.status["stand_ins"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(name, image)| format!("{name}={}", image.as_str().unwrap()))
+            .collect();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command
+            .arg("-C")
+            .arg(self.repo.root())
+            .env("DOCKER_HOST", self.status["docker_host"].as_str().unwrap())
+            .env("XTASK_STAND_INS", stand_ins.join(","))
+            .env(
+                "XTASK_REGISTRY",
+                format!("{}/airbyte", self.status["registry"].as_str().unwrap()),
+            )
+            .env(
+                "XTASK_CACHE",
+                concat!(env!("CARGO_TARGET_TMPDIR"), "/store"),
+            )
+            .env("GRYPE_DB_CACHE_DIR", self.database())
+            .env("GRYPE_DB_UPDATE_URL", databases())
+            // The fixture's database ages with the repository.
+            .env("GRYPE_DB_VALIDATE_AGE", "false");
+        command
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.repo.scratch().join("database")
+    }
+
+    fn scan(&self, arguments: &[&str]) -> Finished {
+        self.scan_with(arguments, |command| command)
+    }
+
+    fn scan_with(
+        &self,
+        arguments: &[&str],
+        with: impl FnOnce(&mut Command) -> &mut Command,
+    ) -> Finished {
+        let mut command = self.command();
+        with(command.args(["connector", "scan", NAME]).args(arguments));
+        Finished::from(command.output().unwrap())
+    }
+
+    fn configure(&self, scan: &str) {
+        let text = format!("[workspace.metadata.connector.scan]\n{scan}\n");
+        fs::write(self.repo.root().join("Cargo.toml"), text).unwrap();
+    }
+}
+
+/// Advisory, severity and standing of each exposure.
+fn exposures(scan: &Value) -> Vec<[&str; 3]> {
+    let all = scan["exposures"].as_array().unwrap().iter();
+    all.map(|one| ["id", "severity", "standing"].map(|field| one[field].as_str().unwrap()))
+        .collect()
+}
+
+fn first(finished: &Finished) -> Value {
+    finished.json()["scans"][0].clone()
+}
+
+const BOTH_HIGH: [[&str; 3]; 3] = [
+    ["GHSA-5rjg-fvgr-3xxf", "high", "counts"],
+    ["GHSA-cx63-2mw6-8hw5", "high", "counts"],
+    ["GHSA-9wx4-h78v-vm56", "medium", "below-cutoff"],
+];
+
+#[test]
+fn known_old_packages_are_found_on_both_platforms_and_the_policy_decides() {
+    let _turn = turn();
+    let sandbox = Vulnerable::new();
+
+    let scan = first(
+        &sandbox
+            .scan(&["--output-format", "json"])
+            .code(0)
+            .says("2 vulnerable packages"),
+    );
+    assert_eq!(exposures(&scan), BOTH_HIGH);
+    assert_eq!(scan["verdict"], "found");
+    for one in scan["exposures"].as_array().unwrap() {
+        assert_eq!(
+            one["platforms"],
+            json!(["linux/amd64", "linux/arm64"]),
+            "{one}"
+        );
+        assert_eq!(one["origin"], "connector", "{one}");
+    }
+    assert_eq!(scan["exposures"][1]["fixed_in"], json!(["70.0"]));
+    let sarif = fs::read_to_string(scan["sarif"].as_str().unwrap()).unwrap();
+    let sarif: Value = serde_json::from_str(&sarif).unwrap();
+    assert_eq!(sarif["runs"][0]["results"].as_array().unwrap().len(), 3);
+    the_list_scans_as_the_image_does(&sandbox, &scan);
+
+    let blocked = sandbox.scan(&["--config", "scan.on-finding=block"]).code(1);
+    assert!(
+        blocked
+            .stdout
+            .contains("2 from the connector: lock a newer version"),
+        "{blocked:?}"
+    );
+
+    let rule = |until: &str| {
+        format!(
+            "on-finding = 'block'\nignore = [{{ vulnerability = 'GHSA-5rjg-fvgr-3xxf', package = 'setuptools', reason = 'downloads nothing', until = '{until}' }}]"
+        )
+    };
+    sandbox.configure(&rule("2999-01-01"));
+    let ignored = first(&sandbox.scan(&["--output-format", "json"]).code(1));
+    assert_eq!(
+        exposures(&ignored)[1],
+        ["GHSA-5rjg-fvgr-3xxf", "high", "ignored"]
+    );
+    assert_eq!(ignored["counts"]["counted"], 1);
+    sandbox.configure(&rule("2020-01-01"));
+    sandbox
+        .scan(&[])
+        .code(2)
+        .says("the rule for GHSA-5rjg-fvgr-3xxf ended on 2020-01-01: downloads nothing");
+
+    let vex = json!({
+        "@context": "https://openvex.dev/ns/v0.2.0", "@id": "https://example.com/vex/1", "author": "us",
+        "timestamp": "2026-01-01T00:00:00Z", "version": 1,
+        "statements": [{
+            "vulnerability": { "name": "GHSA-cx63-2mw6-8hw5" },
+            "products": [{ "@id": "pkg:pypi/setuptools@69.5.1" }],
+            "status": "not_affected", "justification": "vulnerable_code_not_in_execute_path",
+        }],
+    });
+    fs::write(
+        sandbox.repo.root().join("setuptools.vex.json"),
+        vex.to_string(),
+    )
+    .unwrap();
+    sandbox.configure("vex = ['setuptools.vex.json']");
+    let answered = first(&sandbox.scan(&["--output-format", "json"]).code(0));
+    assert_eq!(exposures(&answered), [BOTH_HIGH[0], BOTH_HIGH[2]]);
+}
+
+/// What grype finds by the list that is kept is what it finds in the image itself.
+fn the_list_scans_as_the_image_does(sandbox: &Vulnerable, scan: &Value) {
+    let directory = sandbox.repo.scratch().join("saved");
+    fs::create_dir_all(&directory).unwrap();
+    let script = format!(
+        "docker save {image} | tar -x -C {directory} && cd {directory} && python3 - <<'E'
+import json
+read = lambda digest: json.load(open('blobs/sha256/' + digest[7:]))
+top = json.load(open('index.json'))['manifests'][0]
+image = [m for m in read(top['digest'])['manifests'] if m['platform']['architecture'] == 'arm64'][0]
+json.dump({{'schemaVersion': 2, 'manifests': [{{k: image[k] for k in ('mediaType', 'digest', 'size')}}]}}, open('index.json', 'w'))
+E",
+        image = format_args!("airbyte/{NAME}:dev"),
+        directory = directory.display()
+    );
+    let run = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program)
+            .args(arguments)
+            .env(
+                "DOCKER_HOST",
+                sandbox.status["docker_host"].as_str().unwrap(),
+            )
+            .env("GRYPE_DB_CACHE_DIR", sandbox.database())
+            .env("GRYPE_DB_AUTO_UPDATE", "false")
+            .env("GRYPE_DB_VALIDATE_AGE", "false")
+            .output();
+        Finished::from(output.unwrap()).code(0)
+    };
+    run("sh", &["-ec", &script]);
+    let tools = sandbox.repo.root().join("target/xtask/tools");
+    let grype = fs::read_dir(tools)
+        .unwrap()
+        .map(|entry| entry.unwrap().path().join("grype"))
+        .find(|path| path.is_file());
+    let grype = grype.map_or("grype".to_owned(), |path| path.display().to_string());
+    let arm64 = scan["images"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["platform"] == "linux/arm64");
+    let list = arm64.unwrap()["cyclonedx"].as_str().unwrap();
+    let matches = |source: String| {
+        let report = run(&grype, &[&source, "--quiet", "-o", "json"]).json();
+        let matches = report["matches"].as_array().unwrap().iter();
+        let mut all: Vec<String> = matches
+            .map(|one| {
+                let (found, package) = (&one["vulnerability"], &one["artifact"]);
+                let places = package["locations"].as_array().unwrap().iter();
+                let places: Vec<_> = places
+                    .map(|place| [&place["path"], &place["layerID"]])
+                    .collect();
+                let fix = &found["fix"]["versions"];
+                json!([
+                    found["id"],
+                    found["severity"],
+                    fix,
+                    package["name"],
+                    package["version"],
+                    places
+                ])
+                .to_string()
+            })
+            .collect();
+        all.sort();
+        all
+    };
+    let by_list = matches(format!("sbom:{list}"));
+    assert_eq!(by_list.len(), 3);
+    assert_eq!(by_list, matches(format!("oci-dir:{}", directory.display())));
+}
+
+#[test]
+fn a_scan_that_does_not_run_is_never_taken_for_one_that_found_nothing() {
+    let _turn = turn();
+    let sandbox = Vulnerable::new();
+    let fakes = sandbox.repo.scratch().join("bin");
+    fs::create_dir_all(&fakes).unwrap();
+    let path = std::env::join_paths(
+        std::iter::once(fakes.clone())
+            .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
+    );
+    let path = path.unwrap();
+    let checksum = json!({ "digest": "xxh64:0" }).to_string();
+    fs::write(fakes.join("import.json"), checksum).unwrap();
+    let status = json!({ "built": "2026-01-01T00:00:00Z", "valid": true, "path": fakes.join("vulnerability.db") });
+    // What a grype does: for `db update`, for `db status`, and for a scan.
+    let fake = |update: &str, status: &str, scan: &str| {
+        let script = format!(
+            "#!/bin/sh\ncase \"$*\" in\nversion*) echo '{{\"version\": \"0.110.0\"}}' ;;\n'db update'*) {update} ;;\n'db status'*) {status} ;;\n*) {scan} ;;\nesac\n"
+        );
+        let grype = fakes.join("grype");
+        fs::write(&grype, script).unwrap();
+        fs::set_permissions(&grype, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let good = format!("echo '{status}'");
+    let broken = "echo '{\"valid\": false, \"error\": \"file is not a database\"}'; exit 1";
+    let manifest = |digits: &str| {
+        format!(
+            "echo '{{\"matches\": [], \"source\": {{\"target\": {{\"manifestDigest\": \"sha256:{}\"}}}}}}'",
+            digits.repeat(32)
+        )
+    };
+    for (update, status, scan, expected) in [
+        ("exit 0", broken, "exit 0".to_owned(), "the vulnerability database can't be used: file is not a database"),
+        ("exit 0", good.as_str(), "echo broken >&2; exit 1".to_owned(), "exited with 1"),
+        ("exit 0", &good, "exit 100".to_owned(), "exited with 100"),
+        ("exit 0", &good, "exit 0".to_owned(), "read what grype found"),
+        ("exit 0", &good, "echo '{\"matches\": null, \"source\": {\"target\": {\"manifestDigest\": \"sha256:0\"}}}'".to_owned(), "read what grype found"),
+        ("exit 100", &good, manifest("0a"), "grype looked at sha256:0a0a"),
+    ] {
+        fake(update, status, &scan);
+        // Both policies for one of them.
+        let policies = if scan == "exit 100" { 2 } else { 1 };
+        for (on_finding, code) in [("block", 1), ("warn", 0)].into_iter().take(policies) {
+            let setting = format!("scan.on-finding={on_finding}");
+            let arguments = ["--config", &setting, "--platform", "linux/amd64", "--output-format", "json"];
+            let finished = sandbox.scan_with(&arguments, |command| command.env("PATH", &path)).code(code);
+            let scan = first(&finished.says("scan-failed").says(expected));
+            assert_eq!(scan["verdict"], "scan-failed", "{expected}");
+            assert_eq!(scan["blocks"], on_finding == "block");
+        }
+    }
+    fs::remove_file(fakes.join("grype")).unwrap();
+    without_any_scanner(&sandbox, &fakes);
+}
+
+/// A PATH that holds what a build needs, and neither grype nor a uv that could fetch Go.
+fn without_any_scanner(sandbox: &Vulnerable, fakes: &Path) {
+    let tools = sandbox.repo.root().join("target/xtask/tools");
+    fs::remove_file(&tools).unwrap();
+    let uv = fakes.join("uv");
+    fs::write(&uv, "#!/bin/sh\ncase \"$*\" in --version) echo 'uv 99.0.0' ;; *) echo 'no route' >&2; exit 1 ;; esac\n").unwrap();
+    fs::set_permissions(&uv, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", fakes.display());
+    let arguments = ["--platform", "linux/amd64", "--output-format", "json"];
+    let finished = sandbox
+        .scan_with(&arguments, |command| command.env("PATH", path))
+        .code(0);
+    let error = first(&finished)["error"].as_str().unwrap().to_owned();
+    for expected in [
+        "no scanner: grype is not on PATH",
+        "no image of it is configured",
+        "Go can't build it",
+        "help: install grype",
+    ] {
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
+}
