@@ -1,5 +1,6 @@
 //! The built binary, first against fake programs on PATH, then against a real engine.
 
+mod action;
 mod bench;
 mod build;
 mod bump;
