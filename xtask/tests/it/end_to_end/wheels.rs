@@ -17,12 +17,12 @@ use crate::monorepo::{CONNECTORS, Finished, Monorepo, metadata};
 const BASE: &str = "airbyte/python-connector-base";
 
 /// What the sandbox offers to a repository that is not this one.
-struct Sandbox {
+pub(super) struct Sandbox {
     status: Value,
 }
 
 impl Sandbox {
-    fn up() -> Sandbox {
+    pub(super) fn up() -> Sandbox {
         xtask(&["sandbox", "up"]).code(0);
         Sandbox {
             status: xtask(&["sandbox", "status", "--json"]).code(0).json(),
@@ -40,7 +40,12 @@ impl Sandbox {
     }
 
     /// xtask on another repository, with this engine and these base images.
-    fn on(&self, repo: &Monorepo, variables: &[(&str, &str)], arguments: &[&str]) -> Finished {
+    pub(super) fn on(
+        &self,
+        repo: &Monorepo,
+        variables: &[(&str, &str)],
+        arguments: &[&str],
+    ) -> Finished {
         let stand_in = format!("docker.io/{BASE}={}", self.image(BASE));
         let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
             .args(["-C", repo.root().to_str().unwrap()])
@@ -71,7 +76,7 @@ fn specs(built: &Value) -> Vec<String> {
 }
 
 /// metadata.yaml of a connector on the sandbox's Python base.
-fn on_base(name: &str) -> String {
+pub(super) fn on_base(name: &str) -> String {
     metadata(name).replace("airbyte/base:1.0.0", &format!("{BASE}:4.0.2"))
 }
 

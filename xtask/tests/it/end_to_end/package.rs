@@ -1,0 +1,201 @@
+//! A package on a real index, pypiserver, which lets nobody add files without the token: the wheel of the image that
+//! the engine built, uploaded by the real uv.
+
+use std::{
+    fs::{self, File},
+    io::Read,
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use super::{
+    docker, turn,
+    wheels::{Sandbox, on_base},
+};
+use crate::monorepo::{CONNECTORS, Finished, Monorepo};
+
+const WHEEL: &str = "airbyte_source_py-1.2.3-py3-none-any.whl";
+const TOKEN: &str = "token-of-this-test";
+/// `openssl passwd -apr1` of the token, for the user that uv logs in as.
+const USERS: &str = "__token__:$apr1$abcdefgh$/8H3xtaQPE6OoTgnQ2yX91\n";
+
+/// pypiserver on a port of its own; it ends with the test.
+struct Index {
+    process: Child,
+    files: TempDir,
+    address: String,
+}
+
+impl Index {
+    fn start() -> Index {
+        let program = pypiserver();
+        let files = tempfile::tempdir().unwrap();
+        let users = files.path().join(".users");
+        fs::write(&users, USERS).unwrap();
+        let port = {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.local_addr().unwrap().port()
+        };
+        let mut process = Command::new("python3")
+            .args(["-m", "pypiserver", "run", "--disable-fallback"])
+            .args(["--interface", "127.0.0.1", "--port", &port.to_string()])
+            .args(["--authenticate", "update", "--passwords"])
+            .args([&users, files.path()])
+            .env("PYTHONPATH", program)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(process.try_wait().unwrap().is_none(), "pypiserver ended");
+            thread::sleep(Duration::from_millis(20));
+        }
+        Index {
+            process,
+            files,
+            address: format!("http://127.0.0.1:{port}/"),
+        }
+    }
+
+    /// Name and bytes of each file on it.
+    fn files(&self) -> Vec<(String, Vec<u8>)> {
+        let entries = fs::read_dir(self.files.path()).unwrap().map(Result::unwrap);
+        entries
+            .map(|entry| (entry.file_name().into_string().unwrap(), entry.path()))
+            .filter(|(name, _)| !name.starts_with('.'))
+            .map(|(name, path)| (name, fs::read(path).unwrap()))
+            .collect()
+    }
+
+    fn publish(&self, sandbox: &Sandbox, repo: &Monorepo, token: &str) -> Finished {
+        let simple = format!("{}simple/", self.address);
+        let variables = [
+            ("XTASK_PACKAGES_UPLOAD", self.address.as_str()),
+            ("XTASK_PACKAGES_SIMPLE", &simple),
+            ("UV_PUBLISH_TOKEN", token),
+        ];
+        let words = [
+            "connector",
+            "publish-package",
+            "source-py",
+            "--dry-run=false",
+        ];
+        let finished = sandbox.on(repo, &variables, &words);
+        assert!(
+            token.is_empty() || !finished.stderr.contains(token),
+            "{finished:#?}"
+        );
+        finished
+    }
+}
+
+impl Drop for Index {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The directory of an installed pypiserver, fetched once.
+fn pypiserver() -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pypiserver-2.4.2");
+    let fetched = Command::new("python3")
+        .args(["-m", "pip", "install", "--quiet", "--target"])
+        .arg(&directory)
+        .args(["pypiserver==2.4.2", "passlib==1.7.4"])
+        .stderr(Stdio::null())
+        .status();
+    assert!(directory.join("pypiserver").is_dir() || fetched.unwrap().success());
+    directory
+}
+
+/// A Python connector that is published as airbyte-source-py 1.2.3.
+fn monorepo() -> Monorepo {
+    let repo = Monorepo::new().python("source-py");
+    let directory = format!("{CONNECTORS}/source-py");
+    let pyproject = repo.read(&format!("{directory}/pyproject.toml"));
+    let pypi = "  remoteRegistries:\n    pypi:\n      enabled: true\n      packageName: airbyte-source-py\n  name:";
+    repo.file(
+        &format!("{directory}/pyproject.toml"),
+        &pyproject.replace("name = \"source-py\"", "name = \"airbyte-source-py\""),
+    )
+    .file(
+        &format!("{directory}/metadata.yaml"),
+        &on_base("source-py").replace("  name:", pypi),
+    )
+    .file(
+        &format!("{directory}/source_py/__init__.py"),
+        "ANSWER = 42\n",
+    )
+    .file(
+        &format!("{directory}/main.py"),
+        "print('{\"type\":\"SPEC\",\"spec\":{\"connectionSpecification\":{\"type\":\"object\",\"properties\":{}}}}')\n",
+    )
+}
+
+/// What a wheel's RECORD says of the files in it: `path,hash,size`.
+fn record(wheel: &Path) -> String {
+    let mut archive = zip::ZipArchive::new(File::open(wheel).unwrap()).unwrap();
+    let mut text = String::new();
+    let mut record = archive
+        .by_name("airbyte_source_py-1.2.3.dist-info/RECORD")
+        .unwrap();
+    record.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn the_images_own_wheel_is_published_once_and_only_with_the_token() {
+    let _turn = turn();
+    let sandbox = Sandbox::up();
+    let index = Index::start();
+    let repo = monorepo();
+    let built = sandbox
+        .on(&repo, &[], &["connector", "build", "source-py"])
+        .code(0);
+
+    let without = index.publish(&sandbox, &repo, "").code(2);
+    without.says("UV_PUBLISH_TOKEN is not set");
+    let wrong = index.publish(&sandbox, &repo, "a-wrong-token").code(1);
+    wrong
+        .says("status code 403")
+        .says("UV_PUBLISH_TOKEN must hold a token");
+    assert_eq!(index.files(), []);
+
+    let published = index.publish(&sandbox, &repo, TOKEN).code(0);
+    assert_eq!(published.stdout, "airbyte-source-py 1.2.3 was published\n");
+    let files = index.files();
+    assert_eq!(files.len(), 1);
+    assert_eq!(files[0].0, WHEEL);
+
+    // Every file of the wheel is the image's, by its hash.
+    let ask = "import importlib.metadata as m; print(m.distribution('airbyte-source-py').read_text('RECORD'))";
+    let image = built.stdout.trim();
+    let installed = docker(&["run", "--rm", "--entrypoint", "python", image, "-c", ask]).code(0);
+    let record = record(&index.files.path().join(WHEEL));
+    let hashed: Vec<&str> = record
+        .lines()
+        .filter(|line| line.contains("sha256="))
+        .collect();
+    assert!(
+        hashed
+            .iter()
+            .any(|line| line.starts_with("source_py/__init__.py,")),
+        "{record}"
+    );
+    for line in hashed {
+        assert!(
+            installed.stdout.lines().any(|there| there.ends_with(line)),
+            "{line}\n{installed:#?}"
+        );
+    }
+
+    let again = index.publish(&sandbox, &repo, TOKEN).code(0);
+    assert_eq!(again.stdout, "airbyte-source-py 1.2.3 is on the index\n");
+    assert_eq!(index.files(), files);
+}
