@@ -12,6 +12,8 @@ pub mod definition;
 pub mod dependency;
 pub mod exposure;
 pub mod finding;
+#[cfg(test)]
+mod generated_tests;
 pub mod hash;
 pub mod image;
 pub mod index_page;
@@ -24,6 +26,8 @@ pub mod metadata;
 pub mod platform;
 pub mod problem;
 pub mod pyproject;
+#[cfg(test)]
+pub mod random;
 pub mod revision;
 pub mod shard;
 pub mod step;

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::model::{
-    connector_files::Content, lock::content_hash, pyproject::Pyproject, yaml::Document,
+    connector_files::Content, lock::content_hash, pyproject::Pyproject, random::Random,
+    yaml::Document,
 };
 
 const PYPROJECT_TOML: &str = "pyproject.toml";
@@ -1222,4 +1223,94 @@ fn the_good_document_has_every_field_of_the_schema() {
             assert!(keys.contains(key), "{name}.{key}");
         }
     }
+}
+
+/// What a value of metadata.yaml may be written as instead.
+const VALUES: [&str; 24] = [
+    "",
+    "null",
+    "~",
+    "true",
+    "\"true\"",
+    "0",
+    "-1",
+    "60.5",
+    "1.0.0",
+    "02.0.0",
+    "1.2.3-rc.1",
+    "1.2.3-arch",
+    "2026-02-30",
+    "\"2026-01-02\"",
+    "[]",
+    "{}",
+    "[a, 1]",
+    "{a: b}",
+    "source",
+    "language:java",
+    "http://example.com",
+    "x:y@z",
+    "\u{e9}\u{661}",
+    "|\n      block",
+];
+
+/// A generated corpus: edits of the good document and of its text. No check panics, every finding has a place in the
+/// file and a help line, and the typed model and the JSON Schema say the same of each.
+#[test]
+fn checks_survive_what_is_generated_and_the_schema_agrees_with_the_types() {
+    let schema = serde_json::from_str(crate::model::definition::SCHEMA).unwrap();
+    let validator = jsonschema::draft7::options()
+        .should_validate_formats(true)
+        .build(&schema)
+        .unwrap();
+    let mut judged = [0, 0];
+    for seed in 0..500 {
+        let random = &mut Random(seed);
+        let text = edited(random);
+        let fixture = Fixture::good().metadata(&text);
+        let last = text.lines().count() + 1;
+        for finding in fixture.findings() {
+            let within = finding.file.file_name() != Some(METADATA) || finding.at.line <= last;
+            assert!(
+                within && !finding.help.is_empty(),
+                "seed {seed}: {finding:?}"
+            );
+        }
+        let Ok(document) = &fixture.files.metadata else {
+            continue;
+        };
+        let typed = document.root.read::<crate::model::definition::Definition>();
+        let valid = validator.is_valid(&document.root.to_json());
+        assert_eq!(
+            typed.is_ok(),
+            valid,
+            "seed {seed}: {:?}\n{text}",
+            typed.err()
+        );
+        judged[usize::from(valid)] += 1;
+    }
+    assert!(judged.iter().all(|count| *count > 50), "{judged:?}");
+}
+
+/// The good document with a few of its lines taken out, doubled, moved or given another value, or its text damaged.
+fn edited(random: &mut Random) -> String {
+    let mut lines: Vec<String> = GOOD.lines().map(str::to_owned).collect();
+    for _ in 0..1 + random.below(2) {
+        let at = random.below(lines.len());
+        match random.below(8) {
+            0 => _ = lines.remove(at),
+            1 => lines.insert(at, lines[at].clone()),
+            2 => lines[at].insert_str(0, "  "),
+            3 => lines[at] = lines[at].replacen(':', "Other:", 1),
+            _ => {
+                if let Some((key, _)) = lines[at].split_once(": ") {
+                    lines[at] = format!("{key}: {}", random.pick(&VALUES));
+                }
+            }
+        }
+    }
+    let mut bytes = lines.join("\n").into_bytes();
+    if random.below(4) == 0 {
+        random.damage(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
