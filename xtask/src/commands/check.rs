@@ -177,9 +177,13 @@ fn sort(findings: &mut [Finding]) {
 }
 
 /// `connector schema`: the JSON Schema of metadata.yaml, for editors.
-pub fn schema(context: &Context) -> Exit {
-    context.report.result(definition::SCHEMA.trim_end());
-    Exit::Success
+/// With the keys that configuration adds.
+pub fn schema(context: &Context) -> Result<Exit> {
+    let keys = &context.resolved.config.checks.metadata_keys;
+    let schema = definition::schema_with(keys)
+        .map_err(|error| Problem::usage(format!("checks.metadata-keys: {error}")))?;
+    context.report.result(schema.trim_end());
+    Ok(Exit::Success)
 }
 
 /// The checks that `--only` and `--skip` leave; an id that means nothing is an error.

@@ -69,7 +69,7 @@ pub fn run(flags: Xtask, report: &Report) -> Result<Exit> {
         Command::Connector(Connector::Check(flags)) => check::run(&context, &flags),
         Command::Connector(Connector::Bump(flags)) => bump::run(&context, &flags),
         Command::Connector(Connector::Test(flags)) => test::run(&context, &flags),
-        Command::Connector(Connector::Schema) => Ok(check::schema(&context)),
+        Command::Connector(Connector::Schema) => check::schema(&context),
         Command::Connector(Connector::List(flags)) => list::run(&context, &flags),
         Command::Connector(Connector::Info(flags)) => info::run(&context, &flags),
         Command::Doctor(flags) => doctor::run(&context, &flags),

@@ -1,6 +1,6 @@
 //! Which connectors a command works on: gathers what `plan::selection` decides from.
 
-use std::{io::Read, thread};
+use std::{collections::BTreeSet, io::Read, thread};
 
 use anyhow::{Context as _, Result, anyhow};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -15,7 +15,9 @@ use crate::{
     },
     plan::{
         path_dependencies,
-        selection::{Candidate, Pages, Rules, Selected, Selection, is_page, page_of, select},
+        selection::{
+            Candidate, Pages, Rules, Selected, Selection, is_page, page_of, select, unseen,
+        },
     },
     repo::{Fleet, Outline},
     tools::{
@@ -93,6 +95,7 @@ pub fn touched(
         return Ok(None);
     };
     let mut candidates = candidates.map_err(|_| anyhow!("reading connectors panicked"))??;
+    expect_checked_out(context, &unseen(&changes, &candidates, &rules))?;
     if pages == Pages::Count && changes.iter().any(|change| is_page(&change.path)) {
         find_pages(context, &mut candidates)?;
     }
@@ -104,6 +107,26 @@ pub fn touched(
         selection.deleted.retain(|name| shard.holds(name));
     }
     Ok(Some(Touched { range, selection }))
+}
+
+/// An error where a connector that changed is not in the work tree: left out, it would look checked.
+fn expect_checked_out(context: &Context, unseen: &BTreeSet<Utf8PathBuf>) -> Result<()> {
+    let root = &context.repo.root;
+    let absent = |directory: &&Utf8PathBuf| root.join(directory).symlink_metadata().is_err();
+    let absent: Vec<&str> = unseen
+        .iter()
+        .filter(absent)
+        .map(|one| one.as_str())
+        .collect();
+    if absent.is_empty() {
+        return Ok(());
+    }
+    let list = absent.join(" ");
+    Err(Problem::usage(format!("changed, but not checked out here: {list}"))
+        .help(format!(
+            "`git sparse-checkout add {list}`, or `git sparse-checkout disable` for the whole repository"
+        ))
+        .into())
 }
 
 /// The changes that the flags mean, with the commits they lie between.

@@ -31,9 +31,9 @@ pub struct ConnectorFiles {
     pub pages: BTreeMap<Utf8PathBuf, String>,
 }
 
-/// Directories whose files are looked at by no check: what tests, tools and builds make or use
-/// (Airbyte's list for its HTTPS check, and what git ignores in its repository).
-pub const UNREAD: [&str; 20] = [
+/// Directories whose files are looked at by no check: what tools and builds make (of Airbyte's list for its HTTPS
+/// check), and what git ignores in its repository.
+pub const UNREAD: [&str; 16] = [
     ".git",
     ".gradle",
     ".hypothesis",
@@ -47,13 +47,17 @@ pub const UNREAD: [&str; 20] = [
     "build",
     "dist",
     "htmlcov",
-    "integration_tests",
     "node_modules",
     "secrets",
+    "venv",
+];
+
+/// Directories of tests, the rest of that list: what stands in them ships with no image.
+pub const TESTS: [&str; 4] = [
+    "integration_tests",
     "test-integration",
     "tests",
     "unit_tests",
-    "venv",
 ];
 
 impl ConnectorFiles {
@@ -83,8 +87,17 @@ impl ConnectorFiles {
         }
     }
 
-    /// Every file that is text, by path.
+    /// Every file that is text and not of tests, by path.
     pub fn texts(&self) -> impl Iterator<Item = (&Utf8Path, &str)> {
+        self.all_texts().filter(|(path, _)| !is_of_tests(path))
+    }
+
+    /// Every file of tests that is text, by path.
+    pub fn texts_of_tests(&self) -> impl Iterator<Item = (&Utf8Path, &str)> {
+        self.all_texts().filter(|(path, _)| is_of_tests(path))
+    }
+
+    fn all_texts(&self) -> impl Iterator<Item = (&Utf8Path, &str)> {
         self.files
             .iter()
             .filter_map(|(path, content)| match content {
@@ -97,6 +110,10 @@ impl ConnectorFiles {
     pub fn snake(&self) -> String {
         self.name.replace('-', "_")
     }
+}
+
+fn is_of_tests(path: &Utf8Path) -> bool {
+    path.components().any(|part| TESTS.contains(&part.as_str()))
 }
 
 /// Where the page at an address of the documentation lies in the repository; None on another host.

@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, de::IgnoredAny};
+use serde_json::Value;
 
 use super::{
     date::Date,
@@ -19,6 +20,53 @@ use super::{
 
 /// The same as JSON Schema (draft 7), for editors: `cargo xtask connector schema` prints it.
 pub const SCHEMA: &str = include_str!("../../metadata.schema.json");
+
+/// [`SCHEMA`] with further keys, by dotted path from the top; `*` stands for any key or member. An error names the
+/// path that leads through no object.
+pub fn schema_with(keys: &[String]) -> Result<String, String> {
+    if keys.is_empty() {
+        return Ok(SCHEMA.to_owned());
+    }
+    // The schema is part of the program and tested with it.
+    let mut schema = serde_json::from_str(SCHEMA).expect("the schema is JSON");
+    for key in keys {
+        let parts: Vec<&str> = key.split('.').collect();
+        allow(&mut schema, &parts).ok_or_else(|| {
+            format!("`{key}` leads through no object of metadata.yaml that has a key of that name")
+        })?;
+    }
+    serde_json::to_string_pretty(&schema).map_err(|error| error.to_string())
+}
+
+/// Lets any value stand at a path.
+fn allow(schema: &mut Value, parts: &[&str]) -> Option<()> {
+    let (last, around) = parts.split_last()?;
+    let mut pointer = String::new();
+    for part in around {
+        let node = schema.pointer(&pointer)?;
+        let step = match *part {
+            "*" if node.get("items").is_some() => "/items".to_owned(),
+            "*" => "/additionalProperties".to_owned(),
+            name => format!("/properties/{name}"),
+        };
+        pointer = resolved(schema, pointer + &step)?;
+    }
+    let properties = schema.pointer_mut(&pointer)?.get_mut("properties")?;
+    let properties = properties.as_object_mut()?;
+    // A key that is known keeps its own schema.
+    properties
+        .entry(*last)
+        .or_insert_with(|| Value::Object(serde_json::Map::new()));
+    Some(())
+}
+
+/// The pointer itself, or the one that `$ref` there gives.
+fn resolved(schema: &Value, pointer: String) -> Option<String> {
+    match schema.pointer(&pointer)?.get("$ref") {
+        Some(reference) => resolved(schema, reference.as_str()?.strip_prefix('#')?.to_owned()),
+        None => Some(pointer),
+    }
+}
 
 /// The whole file.
 #[derive(Debug, Deserialize)]

@@ -235,6 +235,30 @@ fn deleted(changes: &[Change], index: &Index, rules: &Rules) -> BTreeSet<String>
     changes.iter().filter_map(gone).collect()
 }
 
+/// Directories of connectors in which something changed that is still there, and which are no candidates: no
+/// connectors, or ones that are not checked out.
+pub fn unseen(
+    changes: &[Change],
+    candidates: &[Candidate],
+    rules: &Rules,
+) -> BTreeSet<Utf8PathBuf> {
+    let index = Index::of(candidates);
+    let there =
+        |change: &&Change| change.kind != ChangeKind::Deleted && !rules.ignores(&change.path);
+    let unseen = |directory: &[u8]| {
+        let directory = Utf8Path::new(std::str::from_utf8(directory).ok()?);
+        let is_connectors = rules
+            .connectors
+            .matches_with(directory.as_str(), WITHIN_A_DIRECTORY);
+        let known = index.at.contains_key(directory.as_str().as_bytes());
+        (is_connectors && !known).then(|| directory.to_owned())
+    };
+    let changed = changes.iter().filter(there);
+    changed
+        .flat_map(|change| change.path.ancestors().filter_map(unseen))
+        .collect()
+}
+
 /// Candidates by the directories that touch them; every number is a candidate's place in the list.
 struct Index<'a> {
     candidates: &'a [Candidate],

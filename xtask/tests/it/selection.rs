@@ -707,3 +707,32 @@ fn documentation_pages_count_when_asked_for_and_flags_exclude_each_other() {
         list(&root, arguments).code(2);
     }
 }
+
+#[test]
+fn a_connector_that_changed_and_is_not_checked_out_is_an_error() {
+    let repo = one_connector().connector("source-other", &[]);
+    let root = repo.root();
+    commit(&root);
+    fs::write(root.join(CONNECTORS).join("source-other/main.py"), "").unwrap();
+    commit(&root);
+    let list = |since: &str| list(&root, &["--since", since, "--json"]);
+    assert_eq!(
+        names(&list("HEAD~1").code(0)).0,
+        ["source-other".to_owned()].into()
+    );
+    git(
+        &root,
+        &[
+            "sparse-checkout",
+            "set",
+            "--no-cone",
+            "/*",
+            "!source-other/",
+        ],
+    );
+    list("HEAD~1")
+        .code(2)
+        .says("changed, but not checked out here: airbyte-integrations/connectors/source-other")
+        .says("git sparse-checkout add");
+    assert_eq!(names(&list("HEAD").code(0)).0, BTreeSet::new());
+}

@@ -4,7 +4,11 @@ use camino::Utf8Path;
 use semver::Version;
 
 use super::{Check, Defect, Run, Subject, release};
-use crate::model::{connector_files, finding::Severity, yaml::Place};
+use crate::model::{
+    connector_files::{self, ConnectorFiles},
+    finding::Severity,
+    yaml::{Document, Node, Place},
+};
 
 pub const CHECKS: &[Check] = &[
     Check {
@@ -30,7 +34,7 @@ pub const CHECKS: &[Check] = &[
     },
     Check {
         id: "page-structure",
-        description: "the page has the headings of `checks.page-headings`, in order",
+        description: "the page has the headings of `checks.page-headings` in order, its prerequisites the required fields",
         severity: Severity::Error,
         applies: "python and low-code sources with ab_internal.sl >= 300, where headings are configured",
         run: Run::Connector(page_structure),
@@ -207,5 +211,69 @@ fn page_structure(subject: &Subject) -> Vec<Defect> {
             }
         }
     }
-    Vec::new()
+    let prescribed = headings.iter().any(|heading| is_prerequisites(heading));
+    match prescribed {
+        true => prerequisites(subject, path, text),
+        false => Vec::new(),
+    }
+}
+
+fn is_prerequisites(line: &str) -> bool {
+    line.starts_with('#') && line.to_ascii_lowercase().contains("prerequisites")
+}
+
+/// The section of prerequisites names every field that the spec requires.
+fn prerequisites(subject: &Subject, path: &Utf8Path, text: &str) -> Vec<Defect> {
+    let level = |line: &str| line.bytes().take_while(|byte| *byte == b'#').count();
+    let mut lines = text.lines().zip(1..);
+    let Some((heading, at)) = lines.find(|(line, _)| is_prerequisites(line.trim())) else {
+        return Vec::new();
+    };
+    let depth = level(heading.trim());
+    let section: String = lines
+        .take_while(|(line, _)| !(1..=depth).contains(&level(line.trim())))
+        .flat_map(|(line, _)| [line, "\n"])
+        .collect();
+    let section = section.to_lowercase();
+    let missing = required_fields(subject.files)
+        .into_iter()
+        .filter(|field| !section.contains(&field.to_lowercase()));
+    let missing = missing.map(|field| {
+        let message = format!("the prerequisites do not name the required field `{field}`");
+        defect(
+            path,
+            at,
+            message,
+            format!("say below this heading where to get `{field}`"),
+        )
+    });
+    missing.collect()
+}
+
+/// Titles (else keys) of the fields that the connector's spec requires, as far as a file of it has the spec.
+fn required_fields(files: &ConnectorFiles) -> Vec<String> {
+    let package = files.snake();
+    let of_json = |path: &str| Some(Document::read(files.text(path)?).ok()?.root);
+    let specs = ["spec.json", "spec.yaml", "spec.yml"].into_iter();
+    let spec = specs
+        .filter_map(|file| {
+            let spec = of_json(&format!("{package}/{file}"))?;
+            spec.get("connectionSpecification").cloned()
+        })
+        .chain(
+            of_json(&format!("{package}/manifest.yaml"))
+                .and_then(|manifest| manifest.at_path("spec.connection_specification").cloned()),
+        )
+        .next();
+    let Some(spec) = spec else {
+        return Vec::new();
+    };
+    let required = spec.get("required").map_or(&[][..], Node::items);
+    let title = |key: &Node| {
+        let key = key.text()?;
+        let property = spec.get("properties").and_then(|all| all.get(key));
+        let title = property.and_then(|property| property.get("title")?.text());
+        Some(title.unwrap_or(key).to_owned())
+    };
+    required.iter().filter_map(title).collect()
 }

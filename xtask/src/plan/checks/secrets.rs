@@ -2,18 +2,29 @@
 
 use std::collections::HashSet;
 
+use camino::Utf8Path;
 use memchr::memmem;
 
 use super::{Check, Defect, Run, Subject, place_of};
 use crate::model::finding::Severity;
 
-pub const CHECKS: &[Check] = &[Check {
-    id: "secrets",
-    description: "no private key and no token with a known prefix in any file",
-    severity: Severity::Error,
-    applies: "all; not looked at: tests, build results, what git ignores",
-    run: Run::Connector(secrets),
-}];
+pub const CHECKS: &[Check] = &[
+    Check {
+        id: "secrets",
+        description: "no private key and no token with a known prefix in any file",
+        severity: Severity::Error,
+        applies: "all; not looked at: build results, what git ignores",
+        run: Run::Connector(secrets),
+    },
+    // Tests make up keys of their own, which look like real ones.
+    Check {
+        id: "secrets-in-tests",
+        description: "no private key and no token with a known prefix in a file of tests",
+        severity: Severity::Warning,
+        applies: "all with tests",
+        run: Run::Connector(secrets_in_tests),
+    },
+];
 
 /// What a token of one issuer looks like.
 struct Token {
@@ -80,8 +91,19 @@ const HELP: &str =
     "revoke it, remove it from the file and from git's history, and read it from the configuration";
 
 fn secrets(subject: &Subject) -> Vec<Defect> {
+    in_files(subject, subject.files.texts())
+}
+
+fn secrets_in_tests(subject: &Subject) -> Vec<Defect> {
+    in_files(subject, subject.files.texts_of_tests())
+}
+
+fn in_files<'a>(
+    subject: &Subject,
+    texts: impl Iterator<Item = (&'a Utf8Path, &'a str)>,
+) -> Vec<Defect> {
     let mut defects = Vec::new();
-    for (path, text) in subject.files.texts() {
+    for (path, text) in texts {
         let found = private_keys(text).chain(TOKENS.iter().flat_map(|token| token.in_text(text)));
         defects.extend(found.map(|(offset, what)| {
             // The secret itself is not repeated.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::model::{
-    connector_files::Content, lock::content_hash, pyproject::Pyproject, random::Random,
+    connector_files::Content, definition, lock::content_hash, pyproject::Pyproject, random::Random,
     yaml::Document,
 };
 
@@ -576,6 +576,39 @@ fn configuration_adds_keys() {
     expect("unknown", fixture.clone(), &["metadata-schema"]);
     fixture.settings.metadata_keys = vec!["data.novelty".to_owned()];
     expect("known", fixture, &[]);
+    let keys = [
+        "data.novelty",
+        "data.releases.breakingChanges.*.owner",
+        "data.connectorTestSuitesOptions.*.team",
+    ];
+    let schema = definition::schema_with(&keys.map(str::to_owned)).unwrap();
+    let schema = serde_json::from_str(&schema).unwrap();
+    let valid = |from: &str, to: &str| {
+        let text = GOOD.replacen(from, to, 1);
+        assert_ne!(text, GOOD, "{from}");
+        let document = Document::read(&text).unwrap();
+        jsonschema::draft7::is_valid(&schema, &document.root.to_json())
+    };
+    assert!(valid(
+        "  license: MIT\n",
+        "  license: MIT\n  novelty: {a: 1}\n"
+    ));
+    assert!(!valid(
+        "  license: MIT\n",
+        "  license: MIT\n  other: {a: 1}\n"
+    ));
+    assert!(valid(
+        "- suite: unitTests\n",
+        "- suite: unitTests\n      team: a\n"
+    ));
+    assert!(valid(
+        "        message:",
+        "        owner: a\n        message:"
+    ));
+    for wrong in ["data.name.x", "data.nowhere.x"] {
+        let error = definition::schema_with(&[wrong.to_owned()]).unwrap_err();
+        assert!(error.contains(wrong), "{error}");
+    }
 }
 
 #[test]
@@ -889,6 +922,9 @@ fn secrets_in_files() {
         let fixture = Fixture::good().file("config.json", &text);
         let expected: &[_] = if found { &["secrets"] } else { &[] };
         expect(&text, fixture.clone(), expected);
+        let in_tests: &[_] = if found { &["secrets-in-tests"] } else { &[] };
+        let file = "integration_tests/config.json";
+        expect(&text, Fixture::good().file(file, &text), in_tests);
         assert!(
             fixture
                 .findings()
@@ -1001,6 +1037,31 @@ fn page_structure_is_asked_for_by_configuration() {
         &["page-structure"],
     );
     expect("less supported", with(reversed, "    sl: 200"), &[]);
+
+    let spec = r#"{"connectionSpecification": {"required": ["start_date", "key"], "properties": {"start_date": {"title": "Start Date"}}}}"#;
+    let asked = || with(vec!["## Prerequisites".to_owned()], "    sl: 300");
+    for (what, section, expected) in [
+        (
+            "both named",
+            "- the start date\n### Where\nyour key",
+            &[][..],
+        ),
+        ("one named", "- a key", &["page-structure"]),
+        (
+            "named too late",
+            "a key\n## Setup\nStart Date",
+            &["page-structure"],
+        ),
+    ] {
+        let page = format!("## Prerequisites\n{section}\n{PAGE}");
+        let fixture = asked().page(PAGE_PATH, &page);
+        expect(
+            what,
+            fixture.clone().file("source_good/spec.json", spec),
+            expected,
+        );
+        expect("without a spec", fixture, &[]);
+    }
 }
 
 #[test]
