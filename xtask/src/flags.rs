@@ -84,6 +84,8 @@ pub enum Connector {
     Bump(Bump),
     /// Run a connector's own tool checks, build it, and try its commands on a configuration
     Test(Test),
+    /// Move connectors to the newest base image of the same name
+    UpToDate(UpToDate),
     /// Print the JSON Schema of metadata.yaml, for editors
     Schema,
 }
@@ -238,6 +240,9 @@ pub struct Check {
     /// Run the tool checks too: poe tasks in the connector's own environment, the CDK of its base image
     #[arg(long)]
     pub tools: bool,
+    /// Also ask registries whether base images and versions are there
+    #[arg(long)]
+    pub online: bool,
     /// How findings are written; `github` makes annotations and the step summary
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub output_format: OutputFormat,
@@ -271,6 +276,34 @@ pub struct Bump {
     pub dry_run: bool,
     #[command(flatten)]
     pub output: Json,
+}
+
+#[derive(Debug, Args)]
+pub struct UpToDate {
+    /// Names, globs or paths; none is all connectors
+    pub names: Vec<String>,
+    /// Write nothing, and exit with 1 when a base image is behind
+    #[arg(long)]
+    pub check: bool,
+    /// Also raise the version: the patch, of a release candidate its number
+    #[arg(long)]
+    pub bump: bool,
+    /// Also add a row with this text to the changelog in the documentation page
+    #[arg(long, value_name = "TEXT", requires = "bump")]
+    pub changelog: Option<String>,
+    /// Number of the pull request in that row
+    #[arg(long, value_name = "N", requires = "changelog")]
+    pub pull_request: Option<u64>,
+    /// How the result is written
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub output_format: StandingFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StandingFormat {
+    Text,
+    Markdown,
+    Json,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

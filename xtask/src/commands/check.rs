@@ -3,6 +3,7 @@
 //! Here the clock is read and files are gathered; `plan::checks` judges.
 
 mod earlier;
+mod registry;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -53,17 +54,24 @@ pub fn run(context: &Context, flags: &Check) -> Result<Exit> {
         earlier,
     } = scope(context, flags)?;
     let today = today()?;
+    let online = match asks_registries(flags) {
+        true => registry::ask(context, &selected_of(&named))?,
+        false => BTreeMap::new(),
+    };
     let looked = work::each(&named, config.parallelism(), |(directory, selected)| {
         if !*selected {
             return (context.repo.metadata_only(directory), Vec::new());
         }
         let files = context.repo.connector_files(directory);
-        let subject = Subject {
+        let mut subject = Subject {
             earlier: earlier.get(directory).cloned(),
             ..Subject::new(&files, today, &config.checks)
         };
+        subject.learn(online.get(directory).cloned());
         let of = |check: &&checks::Check| check.of(&subject);
-        let found: Vec<Finding> = chosen.iter().flat_map(of).collect();
+        let mut found: Vec<Finding> = chosen.iter().flat_map(of).collect();
+        let unanswered = checks::online::unknown(&subject).into_iter();
+        found.extend(unanswered.filter(|one| chosen.iter().any(|check| check.id == one.check)));
         // A fleet's files together are more than memory should hold.
         (files.metadata_alone(), found)
     });
@@ -130,6 +138,17 @@ fn scope(context: &Context, flags: &Check) -> Result<Scope> {
     })
 }
 
+fn selected_of(named: &[(Utf8PathBuf, bool)]) -> Vec<Utf8PathBuf> {
+    let selected = named.iter().filter(|(_, selected)| *selected);
+    selected.map(|(directory, _)| directory.clone()).collect()
+}
+
+/// Whether to ask registries: with the flag, or when a check that needs it is named.
+fn asks_registries(flags: &Check) -> bool {
+    let named = |check: &checks::Check| flags.only.iter().any(|id| id == check.id);
+    flags.online || checks::online::CHECKS.iter().any(named)
+}
+
 /// Runs the tool checks among the chosen, adds what they find, and gives what kept them from running.
 fn run_tools(
     context: &Context,
@@ -140,8 +159,7 @@ fn run_tools(
     if !chosen.iter().any(|check| is_tool(check)) || !named.iter().any(|(_, selected)| *selected) {
         return Ok(Vec::new());
     }
-    let selected = named.iter().filter(|(_, selected)| *selected);
-    let selected: Vec<Utf8PathBuf> = selected.map(|(directory, _)| directory.clone()).collect();
+    let selected = selected_of(named);
     // Metadata that can't be read is a finding already.
     let connectors = context.repo.load_from(&selected)?.connectors;
     let mut unknown: Vec<anyhow::Error> = Vec::new();
@@ -300,8 +318,12 @@ fn summarize(context: &Context, judged: &Judged, connectors: usize, start: Insta
         0 => String::new(),
         borne => format!(", {borne} borne by exceptions"),
     };
+    let unknown = match count(Severity::Unknown) {
+        0 => String::new(),
+        unknown => format!(", {unknown} unknown"),
+    };
     context.report.note(format_args!(
-        "{connectors} connectors checked: {} errors, {} warnings{borne} ({})",
+        "{connectors} connectors checked: {} errors, {} warnings{unknown}{borne} ({})",
         count(Severity::Error),
         count(Severity::Warning),
         seconds(start.elapsed())
@@ -309,12 +331,11 @@ fn summarize(context: &Context, judged: &Judged, connectors: usize, start: Insta
 }
 
 fn exit(findings: &[Finding]) -> Exit {
-    match findings
-        .iter()
-        .any(|finding| finding.severity == Severity::Error)
-    {
-        true => Exit::Failure,
-        false => Exit::Success,
+    let any = |severity| findings.iter().any(|finding| finding.severity == severity);
+    match () {
+        () if any(Severity::Error) => Exit::Failure,
+        () if any(Severity::Unknown) => Exit::Environment,
+        () => Exit::Success,
     }
 }
 

@@ -14,6 +14,7 @@ mod image;
 mod info;
 mod list;
 mod manifests;
+mod online;
 mod package;
 mod planner;
 mod sandbox;
@@ -22,6 +23,7 @@ mod selection;
 mod smoke;
 mod test;
 mod tool_checks;
+mod up_to_date;
 mod wheels;
 
 use anyhow::{Context as _, Result};
@@ -70,6 +72,8 @@ pub fn run(flags: Xtask, report: &Report) -> Result<Exit> {
         Command::Connector(Connector::Bump(flags)) => bump::run(&context, &flags),
         Command::Connector(Connector::Test(flags)) => test::run(&context, &flags),
         Command::Connector(Connector::Schema) => check::schema(&context),
+        Command::Connector(Connector::UpToDate(flags)) => up_to_date::run(&context, &flags),
+        Command::Connector(Connector::Schema) => Ok(check::schema(&context)),
         Command::Connector(Connector::List(flags)) => list::run(&context, &flags),
         Command::Connector(Connector::Info(flags)) => info::run(&context, &flags),
         Command::Doctor(flags) => doctor::run(&context, &flags),

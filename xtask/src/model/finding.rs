@@ -5,12 +5,14 @@ use serde::Serialize;
 
 use super::yaml::Place;
 
-/// How bad a finding is: only errors end a run with 1.
+/// How bad a finding is: only errors end a run with 1, and what is unknown ends it with 3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     Error,
     Warning,
+    /// It could not be found out, which is neither good nor bad.
+    Unknown,
 }
 
 impl Severity {
@@ -18,6 +20,7 @@ impl Severity {
         match self {
             Severity::Error => "error",
             Severity::Warning => "warning",
+            Severity::Unknown => "unknown",
         }
     }
 }

@@ -82,6 +82,12 @@ pub fn metadata(text: &str, version: &Version) -> Result<String, Problem> {
     }
 }
 
+/// The base image of a metadata.yaml exchanged for another.
+pub fn base_image(text: &str, image: &str) -> Result<String, Problem> {
+    edit::set(text, "data.connectorBuildOptions.baseImage", &json!(image))
+        .map_err(|flaw| Problem::usage(flaw.in_file("metadata.yaml")).help("write it by hand"))
+}
+
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Package {

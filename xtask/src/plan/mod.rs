@@ -2,6 +2,7 @@
 
 pub mod backend;
 pub mod base_image;
+pub mod base_update;
 pub mod bench;
 pub mod build;
 pub mod bump;

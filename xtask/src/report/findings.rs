@@ -59,7 +59,9 @@ pub fn sarif(checked: &Checked) -> Value {
     let result = |finding: &Finding| {
         json!({
             "ruleId": finding.check,
-            "level": finding.severity.as_str(),
+            // "open": the evaluation is not complete (SARIF 2.1.0, 3.27.9); then there is no level.
+            "kind": if finding.severity == Severity::Unknown { "open" } else { "fail" },
+            "level": if finding.severity == Severity::Unknown { "none" } else { finding.severity.as_str() },
             "message": { "text": format!("{}\nhelp: {}", finding.message, finding.help) },
             "locations": [{ "physicalLocation": {
                 "artifactLocation": { "uri": encoded(finding.file.as_str()), "uriBaseId": "%SRCROOT%" },
@@ -103,14 +105,18 @@ pub fn annotations(checked: &Checked) -> Vec<String> {
             .filter(move |one| one.severity == severity);
         findings.take(ANNOTATIONS).map(annotation)
     };
-    of(Severity::Error).chain(of(Severity::Warning)).collect()
+    let kinds = [Severity::Error, Severity::Warning, Severity::Unknown];
+    kinds.into_iter().flat_map(of).collect()
 }
 
 fn annotation(finding: &Finding) -> String {
     let Finding { file, at, .. } = finding;
     format!(
         "::{} file={},line={},col={},title={}::{}",
-        finding.severity.as_str(),
+        match finding.severity {
+            Severity::Unknown => "notice",
+            severity => severity.as_str(),
+        },
         property(file.as_str()),
         at.line,
         at.column,
@@ -223,6 +229,10 @@ fn case(connector: &str, id: &str, found: &[&Finding]) -> String {
     let lines: String = found.iter().map(line).collect();
     match (found, fails(found)) {
         ([], _) => format!("{head}/>\n"),
+        ([first, ..], false) if first.severity == Severity::Unknown => format!(
+            "{head}>\n      <skipped message=\"unknown: {}\"/>\n    </testcase>\n",
+            xml(&first.message)
+        ),
         (_, false) => format!("{head}>\n      <system-out>{lines}</system-out>\n    </testcase>\n"),
         ([first, ..], true) => format!(
             "{head}>\n      <failure message=\"{}\">{lines}</failure>\n    </testcase>\n",

@@ -13,6 +13,7 @@ mod fleet;
 mod interrupt;
 mod list;
 mod monorepo;
+mod online;
 mod package;
 mod python;
 mod selection;

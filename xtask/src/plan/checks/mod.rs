@@ -11,6 +11,7 @@ mod documentation;
 mod fleet;
 mod increment;
 mod metadata;
+pub mod online;
 mod package;
 mod release;
 mod secrets;
@@ -90,6 +91,8 @@ pub struct Subject<'a> {
     pub released: Released,
     /// How it was before the change that is checked; None where nothing is compared, and for a new connector.
     pub earlier: Option<Earlier>,
+    /// What registries said; None where they were not asked.
+    pub online: Option<online::Online>,
     pub settings: &'a Checks,
 }
 
@@ -116,6 +119,7 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
         secrets::CHECKS,
         documentation::CHECKS,
         fleet::CHECKS,
+        online::CHECKS,
         tools::CHECKS,
     ]
     .into_iter()
@@ -169,8 +173,18 @@ impl<'a> Subject<'a> {
             today,
             released: Released::Unknown,
             earlier: None,
+            online: None,
             settings,
         }
+    }
+
+    /// Takes what registries said of it.
+    pub fn learn(&mut self, online: Option<online::Online>) {
+        let version = self.text("dockerImageTag").unwrap_or_default();
+        if online.as_ref().is_some_and(|online| online.has(version)) {
+            self.released = Released::Yes;
+        }
+        self.online = online;
     }
 
     /// metadata.yaml, None when it is no YAML: then only `metadata-syntax` has anything to say of it.

@@ -5,9 +5,10 @@ use std::{
     io::{self, Read},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use camino::Utf8Path;
 use oci_spec::image::ImageIndex;
+use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use ureq::{
     Body, RequestBuilder, SendBody,
@@ -26,6 +27,9 @@ use crate::{
     },
     tools::{process::check_interrupted, retry::Failed},
 };
+
+/// A thousand tags each.
+const MOST_PAGES: usize = 100;
 
 impl Repository<'_> {
     /// Registry and path, as in an image's name.
@@ -59,6 +63,49 @@ impl Repository<'_> {
             // Old registries leave the header out.
             Some(None) => Ok(self.manifest(reference)?.map(|document| document.digest)),
         }
+    }
+
+    /// Every tag; None when there is no such repository.
+    pub fn tags(&self) -> Result<Option<Vec<String>>> {
+        let first = self.url("tags/list?n=1000");
+        let (mut url, mut tags) = (first.clone(), Vec::new());
+        for _ in 0..MOST_PAGES {
+            let Some((more, next)) = self.page_of_tags(&url)? else {
+                return Ok(None);
+            };
+            tags.extend(more);
+            match next.filter(|next| same_origin(&first, next)) {
+                Some(next) => url = next.into(),
+                None => return Ok(Some(tags)),
+            }
+        }
+        bail!("GET {first}: more than {MOST_PAGES} pages of tags")
+    }
+
+    /// Some of the tags, and where the next ones are.
+    fn page_of_tags(&self, url: &str) -> Result<Option<(Vec<String>, Option<Url>)>> {
+        #[derive(Deserialize)]
+        struct Page {
+            // Where there are none, some registries say null.
+            tags: Option<Vec<String>>,
+        }
+        self.send(
+            &self.pull(),
+            &format!("GET {url}"),
+            |headers| authorized(self.registries.asking.get(url), headers).call(),
+            |response| {
+                let mut response = expect(response, &[200, 404])?;
+                if response.status() == 404 {
+                    return Ok(None);
+                }
+                let next = next_page(url, response.headers());
+                let bytes = read_document(&mut response)?;
+                let page: Page = serde_json::from_slice(&bytes)
+                    .context("read the list of tags")
+                    .map_err(Failed::for_good)?;
+                Ok(Some((page.tags.unwrap_or_default(), next)))
+            },
+        )
     }
 
     /// An index or manifest; None when it is not there.
@@ -324,6 +371,14 @@ fn upload_target(start: &str, headers: &HeaderMap, digest: &Digest) -> Result<Ur
         .query_pairs_mut()
         .append_pair("digest", &digest.to_string());
     Ok(target)
+}
+
+/// The address in `Link: <…>; rel="next"` ("Pagination" of the distribution specification).
+fn next_page(url: &str, headers: &HeaderMap) -> Option<Url> {
+    let link = headers.get("link")?.to_str().ok()?;
+    let (target, relation) = link.trim().strip_prefix('<')?.split_once('>')?;
+    let is_next = relation.replace([' ', '"'], "").contains("rel=next");
+    Url::parse(url).ok()?.join(target).ok().filter(|_| is_next)
 }
 
 /// Nothing secret goes to another host.

@@ -79,6 +79,16 @@ fn calls() -> Vec<(&'static str, Call, Vec<Answer>, String)> {
             show(&Some(digest())),
         ),
         (
+            "tags",
+            |r| Ok(format!("{:?}", r.tags()?)),
+            vec![
+                ok(r#"{"tags": ["b"]}"#)
+                    .header("Link: </v2/a/b/tags/list?n=1000&last=b>; rel=\"next\""),
+                ok(r#"{"tags": ["a"]}"#),
+            ],
+            show(&Some(["b", "a"])),
+        ),
+        (
             "manifest",
             |r| Ok(format!("{:?}", r.manifest(&tag())?)),
             vec![ok(BODY)],

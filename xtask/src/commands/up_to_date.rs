@@ -1,0 +1,215 @@
+//! `connector up-to-date`: the newest base image, in the place where the old one stands.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+use semver::Version;
+use serde::Serialize;
+
+use super::{
+    Context,
+    bump::{self, Row},
+    edits::Edits,
+    online::{Answer, Online},
+};
+use crate::{
+    flags::{StandingFormat, UpToDate},
+    model::{
+        connector::Connector,
+        image::ImageRef,
+        problem::{Exit, Problem},
+        step::Step,
+    },
+    plan::{
+        base_update::{self, Standing},
+        bump as versions,
+    },
+    report::table,
+};
+
+#[derive(Serialize)]
+struct Line<'a> {
+    connector: &'a str,
+    base_image: Option<&'a ImageRef>,
+    #[serde(flatten)]
+    standing: &'a Standing,
+    /// The connector's next version, with --bump.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a Version>,
+}
+
+pub fn run(context: &Context, flags: &UpToDate) -> Result<Exit> {
+    let config = &context.resolved.config;
+    let fleet = context.repo.load(config)?;
+    let connectors = fleet.select(&context.repo, config, &flags.names)?.whole()?;
+    let standings = ask(context, &connectors)?;
+    let mut edits = Edits::new(&context.repo.root);
+    let mut versions = BTreeMap::new();
+    for (connector, standing) in connectors.iter().zip(&standings) {
+        if let Standing::Behind { newest } = standing {
+            let version = update(context, flags, &mut edits, connector, newest)?;
+            versions.extend(version.map(|version| (connector.name.as_str(), version)));
+        }
+    }
+    if !flags.check {
+        edits.write()?;
+    }
+    let line = |(connector, standing): (&'_ Connector, &'_ Standing)| -> [String; 4] {
+        cells(connector, standing, versions.get(connector.name.as_str()))
+    };
+    match flags.output_format {
+        StandingFormat::Json => {
+            let lines = connectors
+                .iter()
+                .zip(&standings)
+                .map(|(connector, standing)| Line {
+                    connector: connector.name.as_str(),
+                    base_image: connector.metadata.base_image.as_ref(),
+                    standing,
+                    version: versions.get(connector.name.as_str()),
+                });
+            context.report.json(&lines.collect::<Vec<_>>())?;
+        }
+        format => {
+            let rows = connectors
+                .iter()
+                .zip(&standings)
+                .map(line)
+                .map(|cells| cells.to_vec());
+            context.report.result(match format {
+                StandingFormat::Markdown => markdown(rows),
+                _ => table(&HEADER, &rows.collect::<Vec<_>>()),
+            });
+        }
+    }
+    Ok(exit(context, flags, &standings))
+}
+
+const HEADER: [&str; 4] = ["CONNECTOR", "STATE", "BASE IMAGE", "NEWEST"];
+
+fn exit(context: &Context, flags: &UpToDate, standings: &[Standing]) -> Exit {
+    let count = |is: fn(&Standing) -> bool| standings.iter().filter(|one| is(one)).count();
+    let behind = count(|one| matches!(one, Standing::Behind { .. }));
+    let unknown = count(|one| matches!(one, Standing::Unknown { .. }));
+    let became = if flags.check { "behind" } else { "moved" };
+    context.report.note(format_args!(
+        "{} connectors: {behind} {became}, {unknown} unknown",
+        standings.len()
+    ));
+    match (unknown, behind) {
+        (1.., _) => Exit::Environment,
+        (_, 1..) if flags.check => Exit::Failure,
+        _ => Exit::Success,
+    }
+}
+
+/// Puts the newest base image, and with --bump the next version, into the edits; gives that version.
+fn update(
+    context: &Context,
+    flags: &UpToDate,
+    edits: &mut Edits,
+    connector: &Connector,
+    newest: &ImageRef,
+) -> Result<Option<Version>> {
+    let in_connector = |problem: Problem| Problem {
+        message: format!("{}: {}", connector.name, problem.message),
+        ..problem
+    };
+    let metadata = connector.directory.join("metadata.yaml");
+    edits.edit(&metadata, |text| {
+        versions::base_image(text, &newest.to_string()).map_err(in_connector)
+    })?;
+    if !flags.bump {
+        return Ok(None);
+    }
+    let now = &connector.metadata.version;
+    let step = if now.pre.is_empty() {
+        Step::Patch
+    } else {
+        Step::Rc
+    };
+    let to = versions::next(now, step).map_err(in_connector)?;
+    let row = flags.changelog.as_deref();
+    let row = row
+        .map(|text| Row::new(context, text, flags.pull_request))
+        .transpose()?;
+    Ok(Some(bump::write(edits, connector, to, row.as_ref())?.to))
+}
+
+/// How each connector's base image stands; every repository and every tag is asked for once.
+fn ask(context: &Context, connectors: &[Connector]) -> Result<Vec<Standing>> {
+    let say = |line: &str| context.report.note(line);
+    let online = Online::new(context, &say)?;
+    let declared = |connector: &Connector| connector.metadata.base_image.clone();
+    let images: BTreeSet<ImageRef> = connectors.iter().filter_map(declared).collect();
+    let tags = online.tags(&images);
+    let newest = |image: &ImageRef| -> Answer<ImageRef> {
+        let tags = tags
+            .get(&image.name())
+            .cloned()
+            .unwrap_or_else(|| Ok(Vec::new()))?;
+        let none = || format!("{} has no tag that is a version", image.name());
+        let tag = base_update::tag(image, &tags).ok_or_else(none)?;
+        let tag = tag.parse()?;
+        Ok(ImageRef {
+            tag: Some(tag),
+            digest: None,
+            ..image.clone()
+        })
+    };
+    let candidates = images
+        .iter()
+        .filter_map(|image| newest(image).ok())
+        .collect();
+    let digests = online.digests(&candidates);
+    let standing = |image: ImageRef| -> Answer<Standing> {
+        let newest = newest(&image)?;
+        let digest = digests.get(&newest).cloned().unwrap_or(Ok(None))?;
+        let digest = digest.ok_or_else(|| format!("{newest} is not on its registry"))?;
+        let tag = newest.tag.map(|tag| tag.to_string()).unwrap_or_default();
+        base_update::standing(&image, &tag, digest)
+    };
+    Ok(connectors
+        .iter()
+        .map(|connector| match declared(connector) {
+            None => Standing::None,
+            Some(image) => standing(image).unwrap_or_else(|why| Standing::Unknown { why }),
+        })
+        .collect())
+}
+
+fn cells(connector: &Connector, standing: &Standing, version: Option<&Version>) -> [String; 4] {
+    let declared = connector.metadata.base_image.as_ref();
+    let (state, newest) = match standing {
+        Standing::None => ("none", String::new()),
+        Standing::Current => ("current", String::new()),
+        Standing::Behind { newest } => ("behind", newest.to_string()),
+        Standing::Unknown { why } => ("unknown", why.clone()),
+    };
+    let name = match version {
+        Some(version) => format!(
+            "{} {} -> {version}",
+            connector.name, connector.metadata.version
+        ),
+        None => connector.name.to_string(),
+    };
+    let declared = declared.map(ToString::to_string).unwrap_or_default();
+    [name, state.to_owned(), declared, newest]
+}
+
+fn markdown(rows: impl Iterator<Item = Vec<String>>) -> String {
+    let line = |cells: Vec<String>| {
+        let cells: Vec<String> = cells
+            .iter()
+            .map(|cell| cell.replace('|', "\\|").replace('\n', " "))
+            .collect();
+        format!("| {} |", cells.join(" | "))
+    };
+    let header = line(HEADER.map(str::to_owned).to_vec());
+    let rule = format!("|{}", "---|".repeat(HEADER.len()));
+    [header, rule]
+        .into_iter()
+        .chain(rows.map(line))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
