@@ -73,7 +73,6 @@ pub fn run(flags: Xtask, report: &Report) -> Result<Exit> {
         Command::Connector(Connector::Test(flags)) => test::run(&context, &flags),
         Command::Connector(Connector::Schema) => check::schema(&context),
         Command::Connector(Connector::UpToDate(flags)) => up_to_date::run(&context, &flags),
-        Command::Connector(Connector::Schema) => Ok(check::schema(&context)),
         Command::Connector(Connector::List(flags)) => list::run(&context, &flags),
         Command::Connector(Connector::Info(flags)) => info::run(&context, &flags),
         Command::Doctor(flags) => doctor::run(&context, &flags),
