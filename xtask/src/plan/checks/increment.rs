@@ -68,7 +68,12 @@ fn increment(subject: &Subject) -> Vec<Defect> {
                         more => format!("{more} other files and "),
                     }
                 ),
-                format!("`cargo xtask connector bump {name} patch` (or minor, major, rc)"),
+                match now.pre.is_empty() {
+                    true => {
+                        format!("`cargo xtask connector bump {name} patch` (or minor, major, rc)")
+                    }
+                    false => format!("`cargo xtask connector bump {name} rc` (or release)"),
+                },
             ),
         },
         Ordering::Greater
