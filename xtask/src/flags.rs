@@ -11,6 +11,7 @@ use crate::model::{
     image::Tag,
     metadata::{ConnectorType, SupportLevel},
     platform::Platform,
+    release::{Existing, Latest, Mode, ReleaseType},
     shard::Shard,
     step::Step,
 };
@@ -74,6 +75,8 @@ pub enum Connector {
     Info(Info),
     /// Build a connector's image and check its spec
     Build(Build),
+    /// Publish connectors' images: what the registry lacks is built, tested, scanned and pushed
+    Publish(Box<Publish>),
     /// Publish the Python packages of connectors that declare one, and nothing else of them
     PublishPackage(PublishPackage),
     /// Build images and tell what is vulnerable in them
@@ -398,6 +401,77 @@ pub struct Test {
     pub timeout: u64,
     #[command(flatten)]
     pub output: Json,
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("which").args(["names", "all_changed", "since", "files_from", "retry_failed"]).required(true)))]
+pub struct Publish {
+    #[command(flatten)]
+    pub selection: Selection,
+    /// What failed or was not reached in the last run
+    #[arg(long, conflicts_with_all = ["names", "change"])]
+    pub retry_failed: bool,
+    /// Registry and namespace to publish to; with --sandbox its registry, in the same namespace [default: `registry` of
+    /// `cargo xtask config`]
+    #[arg(long, value_name = "HOST/NAMESPACE")]
+    pub registry: Option<String>,
+    /// Tag instead of the version; such an image is never latest. Empty is none
+    #[arg(
+        long,
+        value_name = "TAG",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub tag_override: String,
+    #[arg(long, help = "Move the tag latest here, when this is the newest release", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = ArgAction::Set)]
+    pub push_latest: bool,
+    #[arg(long, help = "Build and test, change nothing elsewhere", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = ArgAction::Set)]
+    pub dry_run: bool,
+    #[arg(long, help = "Build and push even what exists, saying which digest is replaced by which", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = ArgAction::Set)]
+    pub force_publish: bool,
+    /// main tags with the version, pre-release with VERSION-dev.COMMIT
+    #[arg(long, value_name = "TYPE", default_value = "main")]
+    pub release_type: ReleaseType,
+    /// How many connectors are worked on at a time [default: `jobs` of `cargo xtask config`]
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<NonZeroUsize>,
+    /// Begin no further connector once one has failed
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// Print the plan and stop
+    #[arg(long)]
+    pub plan: bool,
+    /// Write the outputs of every connector to FILE, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub outputs_file: Option<Utf8PathBuf>,
+    #[command(flatten)]
+    pub output: Json,
+}
+
+impl Publish {
+    pub fn mode(&self) -> Mode {
+        if self.dry_run {
+            Mode::DryRun
+        } else {
+            Mode::Real
+        }
+    }
+
+    pub fn existing(&self) -> Existing {
+        if self.force_publish {
+            Existing::Replace
+        } else {
+            Existing::Keep
+        }
+    }
+
+    pub fn latest(&self) -> Latest {
+        if self.push_latest {
+            Latest::Follow
+        } else {
+            Latest::Leave
+        }
+    }
 }
 
 /// Which platforms to build for.

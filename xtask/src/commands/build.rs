@@ -104,25 +104,10 @@ pub(super) fn chosen(context: &Context, selection: &flags::Selection) -> Result<
         .flat_map(|c| [buildable(c).err(), base_image(c, config).err()])
         .flatten()
         .collect();
-    match problems.as_slice() {
-        [] => Ok(connectors),
-        [one] => Err(one.clone().into()),
-        [first, ..] => {
-            let all: Vec<String> = problems
-                .iter()
-                .map(|problem| format!("    {problem}"))
-                .collect();
-            let problem = Problem::usage(format!(
-                "not every connector named can be built\n{}",
-                all.join("\n")
-            ));
-            Err(Problem {
-                help: first.help.clone(),
-                ..problem
-            }
-            .into())
-        }
+    if problems.is_empty() {
+        return Ok(connectors);
     }
+    Err(Problem::all("not every connector named can be built", problems).into())
 }
 
 /// Prints what would be done.

@@ -7,7 +7,6 @@ mod registry;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::Write,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -39,6 +38,7 @@ use crate::{
         findings::{self, Checked},
         seconds, table,
     },
+    tools::github,
 };
 
 pub fn run(context: &Context, flags: &Check) -> Result<Exit> {
@@ -289,24 +289,10 @@ fn print(context: &Context, format: OutputFormat, checked: &Checked) -> Result<(
             for line in findings::annotations(checked) {
                 context.report.result(line);
             }
-            write_summary(&findings::markdown(checked))?;
+            github::add_to_summary(&findings::markdown(checked))?;
         }
     }
     Ok(())
-}
-
-/// Appends to the step summary of GitHub Actions, where there is one.
-pub(super) fn write_summary(markdown: &str) -> Result<()> {
-    let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else {
-        return Ok(());
-    };
-    let mut file = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .with_context(|| format!("open the step summary {}", path.display()))?;
-    file.write_all(markdown.as_bytes())
-        .with_context(|| format!("write the step summary {}", path.display()))
 }
 
 fn summarize(context: &Context, judged: &Judged, connectors: usize, start: Instant) {

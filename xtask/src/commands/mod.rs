@@ -17,6 +17,7 @@ mod manifests;
 mod online;
 mod package;
 mod planner;
+mod publish;
 mod sandbox;
 mod scan;
 mod selection;
@@ -61,13 +62,15 @@ pub fn run(flags: Xtask, report: &Report) -> Result<Exit> {
         report,
     };
     if flags.global.sandbox && needs_engine(&flags.command) {
-        let up = context.sandbox().up(report)?;
-        context.enter(&up)?;
+        context.enter_sandbox()?;
     }
     match flags.command {
         Command::Connector(Connector::Build(flags)) => build::run(&context, &flags),
         Command::Connector(Connector::PublishPackage(flags)) => package::run(&context, &flags),
         Command::Connector(Connector::Scan(flags)) => scan::run(&context, &flags),
+        Command::Connector(Connector::Publish(publish)) => {
+            publish::run(&mut context, &flags.global, &publish)
+        }
         Command::Connector(Connector::Check(flags)) => check::run(&context, &flags),
         Command::Connector(Connector::Bump(flags)) => bump::run(&context, &flags),
         Command::Connector(Connector::Test(flags)) => test::run(&context, &flags),
@@ -106,6 +109,12 @@ impl Context<'_> {
     /// The repository's own engine, up or not.
     pub fn sandbox(&self) -> Sandbox<'_> {
         Sandbox::new(&self.repo, &self.resolved.config)
+    }
+
+    /// Brings the sandbox up and works with it from here on.
+    fn enter_sandbox(&mut self) -> Result<()> {
+        let up = self.sandbox().up(self.report)?;
+        self.enter(&up)
     }
 
     /// Makes the sandbox the engine to work with, its registry the one to publish to, and its images the stand-ins.

@@ -28,6 +28,7 @@ pub mod problem;
 pub mod pyproject;
 #[cfg(test)]
 pub mod random;
+pub mod release;
 pub mod revision;
 pub mod shard;
 pub mod step;

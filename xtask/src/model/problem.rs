@@ -62,6 +62,23 @@ impl Problem {
         Problem::new(Exit::Environment, message)
     }
 
+    /// Several problems as one, below a line that says what they are in the way of; the help is the first one's.
+    pub fn all(summary: &str, mut problems: Vec<Problem>) -> Problem {
+        if problems.len() == 1 {
+            return problems.remove(0);
+        }
+        let lines: Vec<String> = problems.iter().map(|one| format!("    {one}")).collect();
+        Problem {
+            exit: problems
+                .iter()
+                .map(|one| one.exit)
+                .max()
+                .unwrap_or(Exit::Usage),
+            message: format!("{summary}\n{}", lines.join("\n")),
+            help: problems.into_iter().find_map(|one| one.help),
+        }
+    }
+
     /// The same problem with the next step to take.
     pub fn help(mut self, help: impl Into<String>) -> Problem {
         self.help = Some(help.into());

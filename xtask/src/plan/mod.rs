@@ -14,6 +14,7 @@ pub mod exceptions;
 pub mod messages;
 pub mod package;
 pub mod path_dependencies;
+pub mod publish;
 pub mod published;
 pub mod scan;
 pub mod selection;

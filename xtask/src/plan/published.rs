@@ -2,14 +2,22 @@
 
 use crate::model::{connector::Connector, image::ImageRef};
 
-/// `dockerRepository` without its own namespace, below `registry` (host and namespace), with the version as its tag.
+/// `dockerRepository` without its own namespace, below `registry` (host and namespace), without a tag.
 /// The folder's name plays no part.
-pub fn reference(connector: &Connector, registry: &str) -> Result<ImageRef, String> {
+pub fn repository(connector: &Connector, registry: &str) -> Result<ImageRef, String> {
     let declared = &connector.metadata.docker_repository;
     let repository = declared
         .split_once('/')
         .map_or(declared.as_str(), |(_, name)| name);
-    format!("{registry}/{repository}:{}", connector.metadata.version).parse()
+    format!("{registry}/{repository}").parse()
+}
+
+/// The repository with the version as its tag.
+pub fn reference(connector: &Connector, registry: &str) -> Result<ImageRef, String> {
+    Ok(ImageRef {
+        tag: Some(connector.metadata.version.to_string().parse()?),
+        ..repository(connector, registry)?
+    })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ pub mod docker;
 pub mod docker_images;
 pub mod files;
 pub mod git;
+pub mod github;
 pub mod grype;
 pub mod host;
 pub mod http;
@@ -21,6 +22,7 @@ pub mod pull_request;
 pub mod python_environment;
 pub mod registry;
 pub mod retry;
+pub mod run_record;
 pub mod sandbox;
 pub mod syft;
 #[cfg(test)]

@@ -9,7 +9,6 @@ pub use self::session::{ScanOutcome, Scans, sources};
 
 use super::{
     Context, build,
-    check::write_summary,
     image::Builder,
     planner::{Ask, Planner},
 };
@@ -26,6 +25,7 @@ use crate::{
         scans::{self, Exposed},
     },
     tools::{
+        github,
         process::check_interrupted,
         registry::{Credentials, Registries},
         work::each,
@@ -124,7 +124,7 @@ pub fn to_github(
                 exposed.connector
             ));
         } else {
-            write_summary(&scans::markdown(exposed))?;
+            github::add_to_summary(&scans::markdown(exposed))?;
         }
     }
     Ok(())

@@ -11,10 +11,12 @@
 mod address;
 mod challenge;
 mod credentials;
+mod docker_hub;
 mod limiter;
 mod push;
 mod repository;
 mod session;
+mod tagged;
 #[cfg(test)]
 mod tests;
 
@@ -26,8 +28,9 @@ use ureq::Agent;
 
 use self::{challenge::Challenge, limiter::Limiter};
 pub use self::{
-    credentials::Credentials,
+    credentials::{Credential, Credentials},
     push::{Pushed, push_layout},
+    tagged::Tagged,
 };
 use super::{http, retry::Policy};
 use crate::model::image::{Digest, ImageRef, Tag};
@@ -43,6 +46,8 @@ pub struct Registries<'a> {
     /// Told of each retry, in one line.
     say: &'a (dyn Fn(&str) + Sync),
     policy: Policy,
+    /// Address of Docker Hub's own API.
+    docker_hub: String,
     asking: Agent,
     moving: Agent,
     limiter: Limiter,
@@ -130,6 +135,7 @@ impl<'a> Registries<'a> {
             credentials,
             say,
             policy: Policy::NETWORK,
+            docker_hub: "https://hub.docker.com".to_owned(),
             asking: http::asking(QUESTION),
             moving: http::downloading(STALL),
             limiter: Limiter::new(http::CONNECTIONS),
@@ -146,6 +152,20 @@ impl<'a> Registries<'a> {
             moving: http::downloading(answer),
             ..self
         }
+    }
+
+    /// Asks for Docker Hub's API at another address.
+    #[cfg(test)]
+    pub fn with_docker_hub(self, address: &str) -> Registries<'a> {
+        Registries {
+            docker_hub: address.to_owned(),
+            ..self
+        }
+    }
+
+    /// What is known for a registry (host and port).
+    pub fn credential(&self, registry: &str) -> Result<Option<Credential>> {
+        self.credentials.of(registry)
     }
 
     /// The repository that an image lies in; its tag and digest play no part.

@@ -1,0 +1,447 @@
+//! Carries out one connector's plan, step by step.
+
+use std::cell::RefCell;
+
+use anyhow::{Context as _, Result};
+use semver::Version;
+
+use super::{
+    facts,
+    outputs::{self, Output, Sinks},
+};
+use crate::{
+    commands::{
+        Context,
+        image::{Builder, Made},
+        package,
+        scan::Scans,
+    },
+    model::{
+        connector::Connector,
+        image::{Digest, ImageRef},
+        manifest_document::Document,
+        problem::Problem,
+    },
+    plan::{
+        publish::{
+            Action, Tagging,
+            latest::{self, LatestMove},
+            may_tag,
+            steps::{Does, Planned, PublishPlan, Step},
+        },
+        scan::Verdict,
+    },
+    tools::{
+        process::check_interrupted,
+        registry::{Reference, Registries, Repository, push_layout},
+        run_record::{Event, RunRecord, State},
+    },
+};
+
+/// What all connectors of one run share.
+pub struct Run<'a> {
+    pub context: &'a Context<'a>,
+    pub registries: &'a Registries<'a>,
+    /// None when nothing is built.
+    pub builder: Option<&'a Builder<'a>>,
+    /// None when no image is built.
+    pub scans: Option<&'a Scans<'a>>,
+    pub record: &'a RunRecord,
+    pub sinks: &'a Sinks,
+}
+
+/// What has been done for a connector so far.
+pub struct Done {
+    /// Built, or found.
+    pub digest: Option<Digest>,
+    pub replaced: Option<Digest>,
+    pub tagged: bool,
+    pub latest_moved: bool,
+    /// What is worth telling in the table.
+    pub notes: Vec<String>,
+    made: Option<Made>,
+}
+
+/// One connector's work.
+struct Work<'r> {
+    run: &'r Run<'r>,
+    plan: &'r PublishPlan,
+    connector: &'r Connector,
+    package: Option<&'r package::Found>,
+    repository: Repository<'r>,
+    done: RefCell<Done>,
+}
+
+impl Run<'_> {
+    /// Executes the steps of a plan in their order, up to the first that fails; what was done comes back either way.
+    pub fn execute(
+        &self,
+        plan: &PublishPlan,
+        connector: &Connector,
+        package: Option<&package::Found>,
+    ) -> (Done, Result<()>) {
+        let work = Work {
+            run: self,
+            plan,
+            connector,
+            package,
+            repository: self.registries.repository(&plan.target.image),
+            done: RefCell::new(Done {
+                digest: plan
+                    .found
+                    .digest()
+                    .filter(|_| plan.action == Action::Keep)
+                    .cloned(),
+                replaced: None,
+                tagged: false,
+                latest_moved: false,
+                notes: Vec::new(),
+                made: None,
+            }),
+        };
+        let result = work.steps();
+        let closed = self.sinks.close(&plan.target.connector);
+        let result = result
+            .and(closed)
+            .and_then(|()| self.event(plan, "", State::Finished, ""));
+        let mut done = work.done.into_inner();
+        // The layout goes now, not when the last connector is done.
+        done.made = None;
+        (done, result)
+    }
+
+    fn event(&self, plan: &PublishPlan, step: &str, state: State, detail: &str) -> Result<()> {
+        self.record.event(&Event {
+            connector: plan.target.connector.clone(),
+            step: step.to_owned(),
+            state,
+            detail: detail.to_owned(),
+        })
+    }
+}
+
+impl Work<'_> {
+    fn steps(&self) -> Result<()> {
+        self.set(&outputs::of_plan(self.plan))?;
+        for planned in &self.plan.steps {
+            check_interrupted()?;
+            let name = planned.step.as_str();
+            if planned.does == Does::Skip {
+                self.run
+                    .event(self.plan, name, State::Skipped, &planned.because)?;
+                continue;
+            }
+            self.run
+                .event(self.plan, name, State::Started, &planned.because)?;
+            match self.step(planned) {
+                Ok(()) => self.run.event(self.plan, name, State::Done, "")?,
+                Err(error) => {
+                    let text = format!("{error:#}");
+                    // The error itself matters more than a record that can't be written.
+                    let _ = self.log(planned.step, &text);
+                    let _ = self.run.event(self.plan, name, State::Failed, &text);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&self, planned: &Planned) -> Result<()> {
+        match planned.step {
+            Step::Exists => self.exists(),
+            Step::Build => self.build(),
+            Step::Spec => self.specs(),
+            Step::Scan => self.scan(),
+            Step::Push => self.push(),
+            Step::Tag => self.tag(),
+            Step::Verify => self.verify(),
+            Step::Latest => self.latest(),
+            Step::Pypi => self.pypi(),
+            Step::Outputs => Ok(()),
+        }
+    }
+
+    fn exists(&self) -> Result<()> {
+        let image = &self.plan.target.image;
+        match self.plan.action {
+            Action::Refuse => {
+                let because = self
+                    .plan
+                    .steps
+                    .iter()
+                    .find(|planned| planned.step == Step::Build);
+                let because = because
+                    .map(|planned| planned.because.as_str())
+                    .unwrap_or_default();
+                let problem = Problem::failure(format!("{image} is not touched: {because}"));
+                Err(problem.help("find out who overwrote it; --force-publish replaces it by this repository's").into())
+            }
+            Action::Keep => {
+                let mut news = vec![outputs::platforms(&self.plan.platforms)];
+                news.extend(
+                    self.plan
+                        .found
+                        .digest()
+                        .map(|digest| (Output::Digest, digest.to_string())),
+                );
+                self.set(&news)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn build(&self) -> Result<()> {
+        let (builder, plan) = self.builder()?;
+        let made = builder.build(plan, |line| {
+            // A log that can't be written fails at the step's end.
+            let _ = self
+                .run
+                .record
+                .log(&self.plan.target.connector, "build", line);
+        })?;
+        let digest = made.layout.digest().clone();
+        let platforms: Vec<_> = made.layout.images.keys().copied().collect();
+        anyhow::ensure!(
+            self.plan
+                .platforms
+                .iter()
+                .all(|wanted| platforms.contains(wanted)),
+            "the image that was built lacks a platform of {}",
+            crate::model::platform::join(&self.plan.platforms)
+        );
+        self.set(&[
+            (Output::BuildExecuted, "true".to_owned()),
+            (Output::Digest, digest.to_string()),
+            outputs::platforms(&platforms),
+        ])?;
+        let mut done = self.done.borrow_mut();
+        done.digest = Some(digest);
+        done.made = Some(made);
+        Ok(())
+    }
+
+    fn specs(&self) -> Result<()> {
+        let (builder, plan) = self.builder()?;
+        for check in self.plan.specs() {
+            let log = |text: &str| {
+                let name = format!("spec-{}", check.platform.architecture());
+                let _ = self
+                    .run
+                    .record
+                    .log(&self.plan.target.connector, &name, text);
+            };
+            builder.check_spec(plan, &plan.image, check, log)?;
+        }
+        Ok(())
+    }
+
+    fn scan(&self) -> Result<()> {
+        let done = self.done.borrow();
+        let made = done.made.as_ref().context("scan what was built")?;
+        let scans = self.run.scans.context("what is built is scanned")?;
+        let outcome = scans.of_layout(self.connector, &made.layout)?;
+        self.log(Step::Scan, &outcome.lines().join("\n"))?;
+        outcome.warn(self.run.context);
+        let summary = match outcome.verdict {
+            Verdict::ScanFailed => outcome.verdict.as_str().to_owned(),
+            _ => outcome.counts.summary(),
+        };
+        self.set(&[(Output::ScanSummary, summary.clone())])?;
+        if outcome.blocks {
+            let problem = Problem::failure(format!(
+                "the scan of {} says {summary}, and `scan.on-finding` is block",
+                self.connector.name
+            ));
+            let help = "`cargo xtask connector scan` shows all of it; `scan.ignore` holds what is borne for a while";
+            return Err(problem.help(help).into());
+        }
+        Ok(())
+    }
+
+    fn push(&self) -> Result<()> {
+        let step = self
+            .run
+            .context
+            .report
+            .step(format!("{} push", self.plan.target.connector));
+        let done = self.done.borrow();
+        let made = done.made.as_ref().context("push what was built")?;
+        let pushed = push_layout(
+            &self.repository,
+            &made.layout,
+            Some(&self.plan.target.base.used),
+        )?;
+        let line = format!(
+            "{} blobs uploaded ({} bytes), {} mounted, {} there",
+            pushed.uploaded, pushed.bytes, pushed.mounted, pushed.existed
+        );
+        self.log(Step::Push, &line)?;
+        step.done(line);
+        Ok(())
+    }
+
+    fn tag(&self) -> Result<()> {
+        let image = &self.plan.target.image;
+        let (ours, document) = self.built()?;
+        let reference = tag_of(image)?;
+        let now = self.repository.digest(&reference)?;
+        match may_tag(self.plan.action, &self.plan.found, now.as_ref(), &ours) {
+            Ok(Tagging::IsSet) => {
+                self.note(format!("{image} points to it already"))?;
+            }
+            Ok(Tagging::Set) => {
+                self.repository.put_manifest(&reference, &document)?;
+            }
+            Ok(Tagging::Replace(old)) => {
+                self.note(format!("replaces {old} by {ours}"))?;
+                self.repository.put_manifest(&reference, &document)?;
+                self.done.borrow_mut().replaced = Some(old);
+            }
+            Err(now) => {
+                let problem = Problem::failure(format!(
+                    "{image} is at {now} by now, not at {ours} which was built: it is not overwritten"
+                ));
+                return Err(problem
+                    .help("another publish may have come between; --force-publish replaces it")
+                    .into());
+            }
+        }
+        self.done.borrow_mut().tagged = true;
+        self.set(&[
+            (Output::PushExecuted, "true".to_owned()),
+            (Output::DockerTags, image.to_string()),
+        ])
+    }
+
+    fn verify(&self) -> Result<()> {
+        let image = &self.plan.target.image;
+        let (ours, _) = self.built()?;
+        // The content itself, whose digest is reckoned here.
+        let there = self.repository.manifest(&tag_of(image)?)?;
+        match there {
+            Some(document) if document.digest == ours => {}
+            Some(document) => {
+                anyhow::bail!(
+                    "{image} was pushed as {ours}, and the registry has {}",
+                    document.digest
+                )
+            }
+            None => anyhow::bail!("{image} was pushed as {ours}, and the registry has no such tag"),
+        }
+        facts::remember(&self.run.context.repo, image, &ours)?;
+        self.run
+            .context
+            .report
+            .note(format_args!("{image} is {ours}"));
+        Ok(())
+    }
+
+    fn latest(&self) -> Result<()> {
+        let plan = self.plan;
+        let digest = self.done.borrow().digest.clone();
+        let ours = digest.context("latest points to a digest")?;
+        let version: &Version = &plan.target.version;
+        let now = facts::latest(self.run.registries, &plan.target.image, &ours)?;
+        match latest::decide(version, &ours, &now, plan.existing) {
+            LatestMove::IsThere => self.note("latest is this image already".to_owned()),
+            LatestMove::Stay(because) => {
+                let line = format!("latest stays: {because}");
+                self.run
+                    .context
+                    .report
+                    .warning(format_args!("{}: {line}", plan.target.connector));
+                self.note(line)
+            }
+            LatestMove::Move(because) => {
+                let latest = plan.tagged("latest");
+                let reference = tag_of(&latest)?;
+                self.repository
+                    .put_manifest(&reference, &self.document(&ours)?)?;
+                let there = self.repository.digest(&reference)?;
+                anyhow::ensure!(
+                    there.as_ref() == Some(&ours),
+                    "{latest} was moved to {ours}, and the registry has {}",
+                    there.map_or("no such tag".to_owned(), |digest| digest.to_string())
+                );
+                self.done.borrow_mut().latest_moved = true;
+                self.note(format!("latest moved: {because}"))?;
+                let tags = match self.done.borrow().tagged {
+                    true => format!("{},{latest}", plan.target.image),
+                    false => latest.to_string(),
+                };
+                self.set(&[
+                    (Output::LatestMoved, "true".to_owned()),
+                    (Output::DockerTags, tags),
+                ])
+            }
+        }
+    }
+
+    fn pypi(&self) -> Result<()> {
+        let package = self.package.context("a package was looked for")?;
+        let (builder, plan) = self.builder()?;
+        let upload = match self.plan.action {
+            Action::Try => package::Upload::No,
+            _ => package::Upload::Yes,
+        };
+        let outcome = package.publish(self.run.context, builder, plan, upload)?;
+        let line = format!("{} {outcome}", package.package);
+        self.log(Step::Pypi, &line)?;
+        self.done.borrow_mut().notes.push(line);
+        Ok(())
+    }
+
+    /// The index that `ours` names: from the build, or from the registry.
+    fn document(&self, ours: &Digest) -> Result<Document> {
+        if let Some(made) = &self.done.borrow().made {
+            return Ok(made.layout.top.clone());
+        }
+        let document = self.repository.manifest(&Reference::Digest(ours.clone()))?;
+        document.with_context(|| format!("{} has no {ours} any more", self.repository.full_name()))
+    }
+
+    fn builder(&self) -> Result<(&Builder<'_>, &crate::plan::build::BuildPlan)> {
+        let builder = self
+            .run
+            .builder
+            .context("a plan that builds has a builder")?;
+        let plan = self
+            .plan
+            .build
+            .as_ref()
+            .context("a plan that builds says how")?;
+        Ok((builder, plan))
+    }
+
+    /// Digest and index of what was built.
+    fn built(&self) -> Result<(Digest, Document)> {
+        let done = self.done.borrow();
+        let made = done
+            .made
+            .as_ref()
+            .context("only what was built gets a tag")?;
+        Ok((made.layout.digest().clone(), made.layout.top.clone()))
+    }
+
+    fn note(&self, line: String) -> Result<()> {
+        self.log(Step::Tag, &line)?;
+        self.done.borrow_mut().notes.push(line);
+        Ok(())
+    }
+
+    fn log(&self, step: Step, text: &str) -> Result<()> {
+        self.run
+            .record
+            .log(&self.plan.target.connector, step.as_str(), text)
+    }
+
+    fn set(&self, news: &[(Output, String)]) -> Result<()> {
+        self.run.sinks.set(&self.plan.target.connector, news)
+    }
+}
+
+fn tag_of(image: &ImageRef) -> Result<Reference> {
+    let tag = image.tag.clone().context("an image has a tag")?;
+    Ok(Reference::Tag(tag))
+}

@@ -1,0 +1,136 @@
+//! What is known before anything is decided: what the registry holds, and what was published from here.
+
+use anyhow::{Context as _, Result};
+use camino::Utf8PathBuf;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    commands::{Context, package},
+    model::{
+        connector::Connector,
+        image::{Digest, ImageRef, Tag},
+        platform::Platform,
+        release::Mode,
+    },
+    plan::publish::{Found, Package, latest::LatestNow},
+    repo::Repo,
+    tools::{
+        files,
+        registry::{Reference, Registries},
+    },
+};
+
+/// What the registry holds under an image's tag. A dry run goes on without a registry.
+pub fn found(
+    registries: &Registries<'_>,
+    image: &ImageRef,
+    platforms: &[Platform],
+    mode: Mode,
+) -> Result<Found> {
+    let tag = image.tag.as_ref().context("an image has a tag")?;
+    let tagged = match (registries.tagged(image, tag), mode) {
+        (Ok(tagged), _) => tagged,
+        (Err(error), Mode::DryRun) => {
+            return Ok(Found::Unknown {
+                because: format!("{error:#}"),
+            });
+        }
+        (Err(error), Mode::Real) => {
+            let what = format!("look whether {image} exists");
+            return Err(error.context(what));
+        }
+    };
+    let Some(tagged) = tagged else {
+        return Ok(Found::Absent);
+    };
+    let is_there =
+        |platform: &&Platform| tagged.platforms.iter().any(|(there, _)| there == *platform);
+    Ok(Found::There {
+        platforms: platforms.iter().filter(is_there).copied().collect(),
+        missing: platforms.iter().filter(|p| !is_there(p)).copied().collect(),
+        digest: tagged.digest,
+    })
+}
+
+/// What the package index has of a connector's package, which is an error of its own without a token to upload it.
+pub fn package(
+    context: &Context,
+    connector: &Connector,
+    mode: Mode,
+) -> Result<(Package, Option<package::Found>)> {
+    let upload = match mode {
+        Mode::Real => package::Upload::Yes,
+        Mode::DryRun => package::Upload::No,
+    };
+    let found = match (package::find(context, connector), mode) {
+        (Ok(found), _) => found,
+        (Err(error), Mode::DryRun) => {
+            let because = format!("the index could not be asked: {error:#}");
+            return Ok((Package::Unknown { because }, None));
+        }
+        (Err(error), Mode::Real) => return Err(error),
+    };
+    let Some(found) = found else {
+        return Ok((Package::None, None));
+    };
+    found.expect_token(upload)?;
+    let name = found.package.to_string();
+    let package = match found.exists {
+        true => Package::Exists { name },
+        false => Package::Missing { name },
+    };
+    Ok((package, Some(found)))
+}
+
+/// What the tag latest of an image's repository points to. The version of `ours` is known without being asked.
+pub fn latest(registries: &Registries<'_>, image: &ImageRef, ours: &Digest) -> Result<LatestNow> {
+    let repository = registries.repository(image);
+    let tag: Tag = "latest".parse().map_err(anyhow::Error::msg)?;
+    let Some(digest) = repository.digest(&Reference::Tag(tag))? else {
+        return Ok(LatestNow::Absent);
+    };
+    let version = match digest == *ours {
+        true => None,
+        false => repository
+            .version(&digest)?
+            .and_then(|text| text.parse().ok()),
+    };
+    Ok(LatestNow::There { digest, version })
+}
+
+/// What was last published from this repository under an image's name.
+#[derive(Serialize, Deserialize)]
+struct Published {
+    image: ImageRef,
+    digest: Digest,
+}
+
+/// The digest that was last published from here under this name; None when that is not known.
+pub fn published(repo: &Repo, image: &ImageRef) -> Option<Digest> {
+    let text = std::fs::read_to_string(record(repo, image)).ok()?;
+    let published: Published = serde_json::from_str(&text).ok()?;
+    (published.image == *image).then_some(published.digest)
+}
+
+/// Remembers what was published.
+pub fn remember(repo: &Repo, image: &ImageRef, digest: &Digest) -> Result<()> {
+    let published = Published {
+        image: image.clone(),
+        digest: digest.clone(),
+    };
+    let text = serde_json::to_string_pretty(&published).context("write what was published")?;
+    files::write(&record(repo, image), &(text + "\n"))
+}
+
+fn record(repo: &Repo, image: &ImageRef) -> Utf8PathBuf {
+    let tag = image
+        .tag
+        .as_ref()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let directory = repo
+        .target()
+        .join("published")
+        .join(image.registry.replace(':', "-"));
+    directory.join(&image.repository).join(tag + ".json")
+}

@@ -1,0 +1,392 @@
+//! `connector publish`: what the registry lacks is built, tested, scanned, pushed, read back and only then tagged.
+
+mod execute;
+mod facts;
+mod outputs;
+mod results;
+
+use std::{
+    num::NonZeroUsize,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use camino::{Utf8Path, Utf8PathBuf};
+use toml::Value;
+
+use self::{
+    execute::Run,
+    outputs::Sinks,
+    results::{Outcome, Results},
+};
+use super::{
+    Context, doctor,
+    image::Builder,
+    package,
+    planner::{Ask, Planner},
+    scan::Scans,
+    selection,
+};
+use crate::{
+    flags::{Global, Publish},
+    model::{
+        config::Origin,
+        connector::Connector,
+        image::Tag,
+        platform::Platform,
+        problem::{Exit, Problem},
+        release::{Mode, ReleaseType},
+    },
+    plan::{
+        publish::{
+            request::{self, Asked, Target},
+            steps::{Inputs, PublishPlan, Tested},
+        },
+        selection::Pages,
+    },
+    tools::{
+        files, git,
+        process::check_interrupted,
+        registry::{Credentials, Registries},
+        retry::Policy,
+        run_record::{self, Event, RunRecord, State},
+        work::each,
+    },
+};
+
+/// Tag of what is built here, in the engine's store.
+const LOCAL_TAG: &str = "publish";
+
+/// A dry run only wants to know; it does not wait for a registry that is not there.
+const CURIOUS: Policy = Policy {
+    tries: 2,
+    total: Duration::from_secs(10),
+    first: Duration::from_millis(500),
+    longest: Duration::from_secs(1),
+};
+const CURIOUS_ANSWER: Duration = Duration::from_secs(5);
+
+/// A connector on its way.
+struct Prepared<'a> {
+    connector: &'a Connector,
+    target: Target,
+    package: Option<package::Found>,
+    /// What is done, or why there is no plan.
+    plan: Result<PublishPlan>,
+}
+
+pub fn run(context: &mut Context, global: &Global, flags: &Publish) -> Result<Exit> {
+    if let Some(registry) = &flags.registry {
+        let registry = Value::String(registry.clone());
+        context
+            .resolved
+            .set("registry", registry, Origin::Flag, "--registry")?;
+    }
+    let connectors = chosen(context, flags)?;
+    let mut targets = targets(context, flags, &connectors)?;
+    if targets.is_empty() {
+        context
+            .report
+            .note("no connector is touched, so nothing is published");
+    } else if global.sandbox {
+        context.enter_sandbox()?;
+        targets = self::targets(context, flags, &connectors)?;
+    }
+    let context = &*context;
+    let say = |line: &str| context.report.note(line);
+    let registries = registries(&say, flags.mode())?;
+    let jobs = flags.jobs.unwrap_or(context.resolved.config.parallelism());
+    let looked = look(context, flags, &registries, &connectors, targets, jobs);
+    let native = native(context, flags, &looked)?;
+    let tag: Tag = LOCAL_TAG.parse().map_err(anyhow::Error::msg)?;
+    let planner = planner(context, flags, &looked, native, &tag)?;
+    let prepared = plans(looked, planner.as_ref());
+    if flags.plan {
+        return show(context, flags, prepared);
+    }
+    let plans = || prepared.iter().flat_map(|one| one.plan.iter());
+    for line in plans().flat_map(PublishPlan::lines) {
+        context.report.note(line);
+    }
+    let builder = match &planner {
+        Some(planner) => {
+            let builds = plans().filter_map(|plan| plan.build.as_ref());
+            Some(Builder::new(context, planner, native, builds)?)
+        }
+        None => None,
+    };
+    let scans = match plans().any(|plan| plan.action.builds()) {
+        true => Some(Scans::open(context, &registries)?),
+        false => None,
+    };
+    let record = record(context, &prepared)?;
+    let names = prepared.iter().map(|one| one.target.connector.clone());
+    let sinks = Sinks::new(names, flags.outputs_file.clone());
+    let run = Run {
+        context,
+        registries: &registries,
+        builder: builder.as_ref(),
+        scans: scans.as_ref(),
+        record: &record,
+        sinks: &sinks,
+    };
+    let outcomes = execute(&run, prepared, flags, jobs);
+    sinks.close_run()?;
+    let results = Results {
+        mode: flags.mode(),
+        record: &record.directory,
+        connectors: outcomes,
+    };
+    let exit = results.report(context, flags)?;
+    check_interrupted()?;
+    Ok(exit)
+}
+
+/// The connectors that the flags mean.
+fn chosen(context: &Context, flags: &Publish) -> Result<Vec<Connector>> {
+    if !flags.retry_failed {
+        return selection::chosen(context, &flags.selection, Pages::Ignore)?.whole();
+    }
+    let Some((last, names)) = run_record::unfinished(&runs(context))? else {
+        return Err(Problem::usage("--retry-failed: there was no run yet").into());
+    };
+    context
+        .report
+        .note(format_args!("{last}: {} to try again", names.len()));
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let config = &context.resolved.config;
+    context
+        .repo
+        .load(config)?
+        .select(&context.repo, config, &names)?
+        .whole()
+}
+
+/// Where each connector goes, when all of it makes sense.
+fn targets(context: &Context, flags: &Publish, connectors: &[Connector]) -> Result<Vec<Target>> {
+    let revision = match flags.release_type {
+        ReleaseType::PreRelease => git::revision(&context.repo.root, Utf8Path::new("."))?,
+        ReleaseType::Main => None,
+    };
+    let asked = Asked {
+        tag_override: &flags.tag_override,
+        latest: flags.latest(),
+        mode: flags.mode(),
+        existing: flags.existing(),
+        release: flags.release_type,
+        commit: revision.as_ref().map(|revision| revision.commit.as_str()),
+    };
+    request::targets(&asked, connectors, &context.resolved.config)
+        .map_err(|problems| Problem::all("this can't be published", problems).into())
+}
+
+fn registries<'a>(say: &'a (dyn Fn(&str) + Sync), mode: Mode) -> Result<Registries<'a>> {
+    let registries = Registries::new(Credentials::gather()?, say);
+    Ok(match mode {
+        Mode::Real => registries,
+        Mode::DryRun => registries.with_patience(CURIOUS, CURIOUS_ANSWER),
+    })
+}
+
+/// A connector and what its plan is made from, or why nothing is known.
+struct Looked<'a> {
+    connector: &'a Connector,
+    target: Target,
+    package: Option<package::Found>,
+    inputs: Result<Inputs<'a>>,
+}
+
+fn look<'a>(
+    context: &'a Context,
+    flags: &Publish,
+    registries: &Registries<'_>,
+    connectors: &'a [Connector],
+    targets: Vec<Target>,
+    jobs: NonZeroUsize,
+) -> Vec<Looked<'a>> {
+    let platforms = &context.resolved.config.platforms;
+    let pairs: Vec<_> = connectors.iter().zip(targets).collect();
+    let facts = each(&pairs, jobs, |(connector, target)| {
+        let found = facts::found(registries, &target.image, platforms, flags.mode())?;
+        Ok((found, facts::package(context, connector, flags.mode())?))
+    });
+    let inputs = |target: &Target, found, package| Inputs {
+        target: target.clone(),
+        found,
+        published: facts::published(&context.repo, &target.image),
+        platforms,
+        mode: flags.mode(),
+        existing: flags.existing(),
+        latest: flags.latest(),
+        release: flags.release_type,
+        overridden: !flags.tag_override.is_empty(),
+        package,
+        tested: Tested::Stored,
+        build: None,
+    };
+    let pairs = pairs.into_iter().zip(facts);
+    pairs
+        .map(|((connector, target), facts)| {
+            let mut package = None;
+            let inputs = facts.map(|(found, (planned, its))| {
+                package = its;
+                inputs(&target, found, planned)
+            });
+            Looked {
+                connector,
+                target,
+                package,
+                inputs,
+            }
+        })
+        .collect()
+}
+
+/// Whether anything is built.
+fn builds(looked: &[Looked<'_>]) -> bool {
+    looked
+        .iter()
+        .flat_map(|one| one.inputs.iter())
+        .any(Inputs::builds)
+}
+
+/// The platform that is native to the engine, once that has passed its checks; nobody asks an engine that is not used.
+fn native(context: &Context, flags: &Publish, looked: &[Looked<'_>]) -> Result<Platform> {
+    let info = if flags.plan || !builds(looked) {
+        None
+    } else {
+        Some(doctor::preflight(
+            context,
+            &context.resolved.config.platforms,
+        )?)
+    };
+    Ok(info
+        .and_then(|info| info.platform)
+        .unwrap_or_else(Platform::host))
+}
+
+/// None when nothing is built.
+fn planner<'a>(
+    context: &'a Context<'a>,
+    flags: &Publish,
+    looked: &[Looked<'_>],
+    native: Platform,
+    tag: &'a Tag,
+) -> Result<Option<Planner<'a>>> {
+    if !builds(looked) {
+        return Ok(None);
+    }
+    let ask = if flags.plan { Ask::Nobody } else { Ask::Engine };
+    let platforms = context.resolved.config.platforms.clone();
+    Planner::new(context, platforms, tag, native, ask).map(Some)
+}
+
+fn plans<'a>(looked: Vec<Looked<'a>>, planner: Option<&Planner<'_>>) -> Vec<Prepared<'a>> {
+    let prepare = |one: Looked<'a>| {
+        let plan = one.inputs.and_then(|mut inputs| {
+            if let Some(planner) = planner.filter(|_| inputs.builds()) {
+                inputs.build = Some(planner.plan(one.connector)?);
+            }
+            Ok(PublishPlan::new(inputs))
+        });
+        Prepared {
+            connector: one.connector,
+            target: one.target,
+            package: one.package,
+            plan,
+        }
+    };
+    looked.into_iter().map(prepare).collect()
+}
+
+/// Prints what would be done.
+fn show(context: &Context, flags: &Publish, prepared: Vec<Prepared<'_>>) -> Result<Exit> {
+    let mut plans = Vec::new();
+    let mut exit = Exit::Success;
+    for one in prepared {
+        match one.plan {
+            Ok(plan) => plans.push(plan),
+            Err(error) => {
+                let error = error.context(format!("plan {}", one.target.connector));
+                exit = exit.max(crate::report::exit_of(&error));
+                context.report.error(&error);
+            }
+        }
+    }
+    if flags.output.json {
+        context.report.json(&plans)?;
+    } else {
+        for line in plans.iter().flat_map(PublishPlan::lines) {
+            context.report.result(line);
+        }
+    }
+    Ok(exit)
+}
+
+fn runs(context: &Context) -> Utf8PathBuf {
+    context.repo.target().join("runs")
+}
+
+/// Starts the run's record, with its plans.
+fn record(context: &Context, prepared: &[Prepared<'_>]) -> Result<RunRecord> {
+    let record = RunRecord::start(&runs(context))?;
+    let plans: Vec<&PublishPlan> = prepared.iter().flat_map(|one| one.plan.iter()).collect();
+    let text = serde_json::to_string_pretty(&plans).context("write the plan as JSON")?;
+    files::write(&record.directory.join("plan.json"), &(text + "\n"))?;
+    for one in prepared {
+        record.event(&Event {
+            connector: one.target.connector.clone(),
+            step: String::new(),
+            state: State::Planned,
+            detail: one.target.image.to_string(),
+        })?;
+    }
+    Ok(record)
+}
+
+/// Works through the connectors; one that fails stops no other, unless asked to.
+fn execute(
+    run: &Run,
+    prepared: Vec<Prepared<'_>>,
+    flags: &Publish,
+    jobs: NonZeroUsize,
+) -> Vec<Outcome> {
+    let stop = AtomicBool::new(false);
+    let one = |prepared: Prepared<'_>| {
+        let target = &prepared.target;
+        let start = Instant::now();
+        let mut outcome = match prepared.plan {
+            _ if stop.load(Ordering::SeqCst) || check_interrupted().is_err() => {
+                Outcome::not_run(target)
+            }
+            Ok(plan) => {
+                let package = prepared.package.as_ref();
+                let (done, result) = run.execute(&plan, prepared.connector, package);
+                Outcome::of(&plan, &done, result, start.elapsed())
+            }
+            Err(error) => Outcome::unplanned(target, error),
+        };
+        if flags.fail_fast && outcome.error.is_some() {
+            stop.store(true, Ordering::SeqCst);
+        }
+        outcome.outputs = run.sinks.of(&target.connector);
+        outcome
+    };
+    // Each is taken by the one thread that works on it.
+    let slots: Vec<Mutex<Option<Prepared<'_>>>> = prepared
+        .into_iter()
+        .map(|one| Mutex::new(Some(one)))
+        .collect();
+    let outcomes = each(&slots, jobs, |slot| {
+        let taken = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        taken.map(one)
+    });
+    outcomes.into_iter().flatten().collect()
+}

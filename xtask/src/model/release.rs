@@ -1,0 +1,39 @@
+//! What kind of release a publish makes.
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReleaseType {
+    /// Tagged with the version.
+    Main,
+    /// Tagged `<version>-dev.<10 characters of the commit>`; never latest.
+    PreRelease,
+}
+
+/// What a publish does to the registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Builds and tests, and changes nothing anywhere else.
+    DryRun,
+    Real,
+}
+
+/// What becomes of a version that the registry has already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Existing {
+    Keep,
+    Replace,
+}
+
+/// What becomes of the tag latest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Latest {
+    Leave,
+    /// It follows the newest release.
+    Follow,
+}

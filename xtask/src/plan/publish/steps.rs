@@ -1,0 +1,348 @@
+//! The steps of a publish in their order, each done or left out for a reason.
+
+use serde::Serialize;
+
+use super::{Action, Found, Package, latest, request::Target};
+use crate::{
+    model::{
+        image::{Digest, ImageRef},
+        platform::Platform,
+        release::{Existing, Latest, Mode, ReleaseType},
+    },
+    plan::build::{BuildPlan, SpecCheck},
+};
+
+/// Everything that publishing one connector does: what is printed is what is executed.
+#[derive(Debug, Clone, Serialize)]
+pub struct PublishPlan {
+    #[serde(flatten)]
+    pub target: Target,
+    pub action: Action,
+    pub existing: Existing,
+    pub found: Found,
+    /// The digest that this repository last published under the tag.
+    pub published: Option<Digest>,
+    pub platforms: Vec<Platform>,
+    pub steps: Vec<Planned>,
+    /// None when nothing is built.
+    pub build: Option<BuildPlan>,
+}
+
+/// One step, and why it is done or not.
+#[derive(Debug, Clone, Serialize)]
+pub struct Planned {
+    pub step: Step,
+    pub does: Does,
+    pub because: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Does {
+    Run,
+    Skip,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Look at what the registry has.
+    Exists,
+    Build,
+    /// Run `spec` on each platform.
+    Spec,
+    Scan,
+    /// Blobs and manifests, by digest alone.
+    Push,
+    /// The version's tag.
+    Tag,
+    /// Read back what the tag points to.
+    Verify,
+    Latest,
+    /// The Python package.
+    Pypi,
+    Outputs,
+}
+
+impl Step {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Step::Exists => "exists",
+            Step::Build => "build",
+            Step::Spec => "spec",
+            Step::Scan => "scan",
+            Step::Push => "push",
+            Step::Tag => "tag",
+            Step::Verify => "verify",
+            Step::Latest => "latest",
+            Step::Pypi => "pypi",
+            Step::Outputs => "outputs",
+        }
+    }
+}
+
+/// Where the tested image comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tested {
+    /// From the engine's store, before it is pushed.
+    Stored,
+    #[allow(dead_code, reason = "builders of buildx's own are not taken yet")]
+    /// Pulled by its digest after it was pushed without a tag: the builder has no store of the engine's.
+    Pulled,
+}
+
+/// What a plan is made from.
+pub struct Inputs<'a> {
+    pub target: Target,
+    pub found: Found,
+    pub published: Option<Digest>,
+    pub platforms: &'a [Platform],
+    pub mode: Mode,
+    pub existing: Existing,
+    pub latest: Latest,
+    pub release: ReleaseType,
+    /// Whether the tag was given by hand.
+    pub overridden: bool,
+    pub package: Package,
+    pub tested: Tested,
+    /// Made when something is built.
+    pub build: Option<BuildPlan>,
+}
+
+impl PublishPlan {
+    pub fn new(inputs: Inputs<'_>) -> PublishPlan {
+        let action = inputs.action();
+        PublishPlan {
+            steps: steps(&inputs, action),
+            action,
+            existing: inputs.existing,
+            found: inputs.found,
+            published: inputs.published,
+            platforms: inputs.platforms.to_vec(),
+            build: inputs.build,
+            target: inputs.target,
+        }
+    }
+
+    /// The image's repository under another tag.
+    pub fn tagged(&self, tag: &str) -> ImageRef {
+        ImageRef {
+            tag: tag.parse().ok(),
+            ..self.target.image.clone()
+        }
+    }
+
+    pub fn specs(&self) -> &[SpecCheck] {
+        self.build.as_ref().map_or(&[], |build| &build.specs)
+    }
+
+    /// As lines for a reader.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = vec![format!(
+            "{} ({}) -> {}",
+            self.target.connector, self.target.language, self.target.image
+        )];
+        for planned in &self.steps {
+            let mark = match planned.does {
+                Does::Run => '+',
+                Does::Skip => '-',
+            };
+            let name = planned.step.as_str();
+            lines.push(format!("  {mark} {name:<8} {}", planned.because));
+            if let (Step::Build, Does::Run, Some(build)) = (planned.step, planned.does, &self.build)
+            {
+                lines.extend(
+                    build
+                        .lines()
+                        .iter()
+                        .skip(1)
+                        .map(|line| format!("    {line}")),
+                );
+            }
+        }
+        lines
+    }
+}
+
+impl Inputs<'_> {
+    pub fn action(&self) -> Action {
+        Action::decide(
+            self.mode,
+            self.existing,
+            &self.found,
+            self.published.as_ref(),
+        )
+    }
+
+    /// Whether an image or a package is built.
+    pub fn builds(&self) -> bool {
+        let action = self.action();
+        action.builds() || pypi_step(self, action).does == Does::Run
+    }
+}
+
+fn steps(inputs: &Inputs<'_>, action: Action) -> Vec<Planned> {
+    let mut steps = vec![run(Step::Exists, inputs.found.describe())];
+    steps.push(built(action, Step::Build, build_reason(inputs, action)));
+    let test = [
+        built(action, Step::Spec, spec_reason(inputs)),
+        built(
+            action,
+            Step::Scan,
+            "each platform's packages are looked up before anything gets a tag".to_owned(),
+        ),
+    ];
+    let push = pushed(
+        action,
+        Step::Push,
+        "by digest, what is there already is left".to_owned(),
+    );
+    match (inputs.tested, action) {
+        (Tested::Pulled, Action::Try) => {
+            let because = "a dry run pushes nothing, and this builder leaves nothing in the engine's store to run";
+            steps.extend([skip(Step::Spec, because.to_owned()), test[1].clone(), push]);
+        }
+        (Tested::Pulled, _) => {
+            steps.push(push);
+            steps.extend(test);
+        }
+        (Tested::Stored, _) => {
+            steps.extend(test);
+            steps.push(push);
+        }
+    }
+    steps.push(pushed(action, Step::Tag, tag_reason(inputs, action)));
+    steps.push(pushed(
+        action,
+        Step::Verify,
+        "the tag has to answer with the digest that was built".to_owned(),
+    ));
+    steps.push(latest_step(inputs, action));
+    steps.push(pypi_step(inputs, action));
+    steps.push(run(Step::Outputs, "what happened".to_owned()));
+    steps
+}
+
+fn build_reason(inputs: &Inputs<'_>, action: Action) -> String {
+    let image = &inputs.target.image;
+    match action {
+        Action::Try => "a dry run builds and tests".to_owned(),
+        Action::Publish => format!("{image} is not there"),
+        Action::Repair => "a platform is missing".to_owned(),
+        Action::Replace => "forced".to_owned(),
+        Action::Keep => format!("{image} exists"),
+        Action::Refuse => refusal(inputs),
+    }
+}
+
+/// Why nothing is done.
+fn refusal(inputs: &Inputs<'_>) -> String {
+    match (&inputs.found, &inputs.published) {
+        (Found::Unknown { because }, _) => because.clone(),
+        (found, Some(ours)) => format!(
+            "it was published from here as {ours}, and the registry has {} now",
+            found
+                .digest()
+                .map_or("nothing".to_owned(), Digest::to_string)
+        ),
+        _ => "refused".to_owned(),
+    }
+}
+
+fn spec_reason(inputs: &Inputs<'_>) -> String {
+    let platforms = crate::model::platform::join(inputs.platforms);
+    match inputs.tested {
+        Tested::Stored => format!("on {platforms}, of the image that is pushed"),
+        Tested::Pulled => {
+            format!("on {platforms}, of what is pulled by the digest that was pushed")
+        }
+    }
+}
+
+fn tag_reason(inputs: &Inputs<'_>, action: Action) -> String {
+    let image = &inputs.target.image;
+    match (action, inputs.found.digest()) {
+        (Action::Replace | Action::Repair, Some(old)) => format!("{image}, instead of {old}"),
+        _ => image.to_string(),
+    }
+}
+
+fn latest_step(inputs: &Inputs<'_>, action: Action) -> Planned {
+    let never = latest::never(
+        &inputs.target.version,
+        inputs.latest,
+        inputs.release,
+        inputs.overridden,
+    );
+    match (never, action) {
+        (Some(because), _) => skip(Step::Latest, because),
+        (None, Action::Try) => skip(Step::Latest, "a dry run moves nothing".to_owned()),
+        (None, Action::Refuse) => skip(Step::Latest, "nothing is published".to_owned()),
+        (None, Action::Keep) => run(
+            Step::Latest,
+            "to the version that exists, unless latest is newer".to_owned(),
+        ),
+        (None, _) => run(Step::Latest, "last, unless latest is newer".to_owned()),
+    }
+}
+
+fn pypi_step(inputs: &Inputs<'_>, action: Action) -> Planned {
+    let main = inputs.release == ReleaseType::Main && !inputs.overridden;
+    let (does, because) = match &inputs.package {
+        Package::None => (
+            Does::Skip,
+            "remoteRegistries.pypi is not enabled".to_owned(),
+        ),
+        _ if action == Action::Refuse => (Does::Skip, "nothing is published".to_owned()),
+        _ if !main => (
+            Does::Skip,
+            "only a main release is a package too".to_owned(),
+        ),
+        Package::Exists { name } => (Does::Skip, format!("{name} is on the index")),
+        Package::Unknown { because } => (Does::Skip, because.clone()),
+        Package::Missing { name } if action == Action::Try => {
+            (Does::Run, format!("{name} is built and not uploaded"))
+        }
+        Package::Missing { name } => (Does::Run, format!("{name} is not on the index")),
+    };
+    Planned {
+        step: Step::Pypi,
+        does,
+        because,
+    }
+}
+
+fn run(step: Step, because: String) -> Planned {
+    Planned {
+        step,
+        does: Does::Run,
+        because,
+    }
+}
+
+fn skip(step: Step, because: String) -> Planned {
+    Planned {
+        step,
+        does: Does::Skip,
+        because,
+    }
+}
+
+/// A step that goes with the build.
+fn built(action: Action, step: Step, because: String) -> Planned {
+    match (action.builds(), step) {
+        (true, _) => run(step, because),
+        (false, Step::Build) => skip(step, because),
+        (false, _) => skip(step, "nothing is built".to_owned()),
+    }
+}
+
+/// A step that goes with the push.
+fn pushed(action: Action, step: Step, because: String) -> Planned {
+    match action {
+        _ if action.pushes() => run(step, because),
+        Action::Try => skip(step, "a dry run pushes nothing".to_owned()),
+        _ => skip(step, "nothing is built".to_owned()),
+    }
+}

@@ -1,0 +1,191 @@
+//! Docker Hub's own API, which tells of a tag without counting as a pull (docs.docker.com, "Docker Hub API").
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use super::{
+    Registries,
+    session::{Scope, expect, read_document},
+    tagged::Tagged,
+};
+use crate::{
+    model::image::{Digest, ImageRef, Tag},
+    tools::retry::Failed,
+};
+
+/// The limits of Docker Hub's API are its own, apart from the registry's.
+const HOST: &str = "hub.docker.com";
+
+#[derive(Deserialize)]
+struct Answer {
+    /// Old tags have none.
+    digest: Option<Digest>,
+    #[serde(default)]
+    images: Vec<Image>,
+}
+
+#[derive(Deserialize)]
+struct Image {
+    #[serde(default)]
+    os: String,
+    #[serde(default)]
+    architecture: String,
+    digest: Option<Digest>,
+}
+
+impl Registries<'_> {
+    /// What Docker Hub says a tag is; None when there is no such tag, or none that is public.
+    pub fn on_docker_hub(&self, image: &ImageRef, tag: &Tag) -> Result<Option<Tagged>> {
+        let url = format!(
+            "{}/v2/repositories/{}/tags/{tag}",
+            self.docker_hub, image.repository
+        );
+        let answer = self.send(
+            HOST,
+            &Scope(String::new()),
+            &format!("GET {url}"),
+            |_| self.asking.get(&url).call(),
+            |response| {
+                let mut response = expect(response, &[200, 404])?;
+                if response.status() == 404 {
+                    return Ok(None);
+                }
+                let bytes = read_document(&mut response)?;
+                let answer = serde_json::from_slice::<Answer>(&bytes);
+                // Half an answer may be a whole one the next time.
+                answer
+                    .context("read the tag")
+                    .map(Some)
+                    .map_err(Failed::for_now)
+            },
+        )?;
+        let Some(answer) = answer else {
+            return Ok(None);
+        };
+        let platforms = answer.images.into_iter().filter_map(|image| {
+            let platform = format!("{}/{}", image.os, image.architecture)
+                .parse()
+                .ok()?;
+            Some((platform, image.digest?))
+        });
+        let platforms = platforms.collect();
+        let digest = match answer.digest {
+            Some(digest) => Some(digest),
+            None => self
+                .repository(image)
+                .digest(&super::Reference::Tag(tag.clone()))?,
+        };
+        Ok(digest.map(|digest| Tagged { digest, platforms }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Mutex, time::Duration};
+
+    use super::*;
+    use crate::{
+        model::platform::Platform,
+        tools::{
+            registry::Credentials,
+            retry::Policy,
+            test_server::{Answer, Server},
+        },
+    };
+
+    const POLICY: Policy = Policy {
+        tries: 3,
+        total: Duration::from_secs(10),
+        first: Duration::from_millis(1),
+        longest: Duration::from_millis(1),
+    };
+
+    /// As Docker Hub answered for a public image in 2025, shortened.
+    fn body() -> String {
+        let hex = |digit: &str| digit.repeat(64);
+        format!(
+            r#"{{"name":"1.0.0","digest":"sha256:{}","tag_status":"active","images":[
+            {{"architecture":"amd64","os":"linux","digest":"sha256:{}","status":"active"}},
+            {{"architecture":"arm64","variant":"v8","os":"linux","digest":"sha256:{}","status":"active"}},
+            {{"architecture":"unknown","os":"unknown","digest":"sha256:{}","status":"active"}}]}}"#,
+            hex("a"),
+            hex("b"),
+            hex("c"),
+            hex("d")
+        )
+    }
+
+    /// Asks a Docker Hub that answers so; the result, what was said of retries, and the requests.
+    fn ask(answers: Vec<Answer>) -> (Result<Option<Tagged>>, Vec<String>, Vec<String>) {
+        let server = Server::start(answers);
+        let said = Mutex::new(Vec::new());
+        let say = |line: &str| said.lock().unwrap().push(line.to_owned());
+        let url = server.url("");
+        let registries = Registries::new(Credentials::hub("me", "secret"), &say)
+            .with_patience(POLICY, Duration::from_millis(400))
+            .with_docker_hub(url.as_str().trim_end_matches('/'));
+        let image = "docker.io/airbyte/source-faker".parse().unwrap();
+        let result = registries.tagged(&image, &"1.0.0".parse().unwrap());
+        drop(registries);
+        (result, said.into_inner().unwrap(), server.requests())
+    }
+
+    fn json(text: &str) -> Answer {
+        Answer::ok("application/json", text)
+    }
+
+    #[test]
+    fn a_tag_is_asked_of_the_api_by_its_repository_and_nothing_secret_is_shown() {
+        let (result, said, requests) = ask(vec![json(&body())]);
+        let tagged = result.unwrap().unwrap();
+        assert_eq!(tagged.digest.hex(), "a".repeat(64));
+        let platforms: Vec<Platform> = tagged.platforms.iter().map(|(p, _)| *p).collect();
+        assert_eq!(platforms, Platform::ALL);
+        assert!(said.is_empty());
+        let start = "GET /v2/repositories/airbyte/source-faker/tags/1.0.0 HTTP/1.1";
+        assert!(requests[0].starts_with(start), "{requests:?}");
+        assert!(!requests[0].to_lowercase().contains("authorization"));
+        let (missing, _, requests) = ask(vec![Answer::status(404); 3]);
+        assert_eq!((missing.unwrap(), requests.len()), (None, 1));
+    }
+
+    #[test]
+    fn faults_that_pass_are_outlived_and_each_retry_is_said_once() {
+        let body = body();
+        for fault in [
+            Answer::status(429).header("Retry-After: 0"),
+            Answer::status(429).header("X-Retry-After: 1"),
+            Answer::status(500),
+            Answer::status(502),
+            Answer::hang_up(),
+            Answer::silence(),
+            json(&body).cut(20),
+            json("{\"images\":"),
+        ] {
+            let (result, said, _) = ask(vec![fault.clone(), json(&body)]);
+            assert!(result.unwrap().is_some(), "{fault:?}");
+            assert_eq!(said.len(), 1, "{fault:?}: {said:?}");
+            assert!(said[0].contains("trying again in"));
+            let (result, said, _) = ask(vec![fault.clone(); 3]);
+            let error = format!("{:#}", result.unwrap_err());
+            assert!(error.contains("tried 3 times"), "{fault:?}: {error}");
+            assert_eq!(said.len(), 2);
+        }
+    }
+
+    #[test]
+    fn a_wait_longer_than_the_budget_is_not_begun_and_denials_are_asked_once() {
+        let (result, said, requests) = ask(vec![Answer::status(429).header("Retry-After: 3600")]);
+        let error = format!("{:#}", result.unwrap_err());
+        assert!(
+            error.contains("after the 10 s allowed") && said.is_empty(),
+            "{error}"
+        );
+        assert_eq!(requests.len(), 1);
+        for status in [401, 403] {
+            let (result, said, requests) = ask(vec![Answer::status(status); 3]);
+            assert!(result.is_err() && said.is_empty());
+            assert_eq!(requests.len(), 1, "{status}");
+        }
+    }
+}

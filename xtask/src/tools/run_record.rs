@@ -1,0 +1,244 @@
+//! What one run did: a directory with events as they came, and a log for each step of each connector.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::Write,
+    sync::{Mutex, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result};
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
+
+use crate::model::{connector::ConnectorName, date::Date};
+
+const EVENTS: &str = "events.jsonl";
+/// So many runs are kept.
+const KEPT: usize = 50;
+
+/// The record of a run that is under way.
+#[derive(Debug)]
+pub struct RunRecord {
+    pub directory: Utf8PathBuf,
+    events: Mutex<File>,
+}
+
+/// One line of the events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    pub connector: ConnectorName,
+    pub step: String,
+    pub state: State,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// The connector belongs to the run.
+    Planned,
+    Started,
+    Done,
+    Skipped,
+    Failed,
+    /// The connector's last step is done.
+    Finished,
+}
+
+#[derive(Serialize)]
+struct Stamped<'a> {
+    /// Milliseconds since 1970.
+    time: u128,
+    #[serde(flatten)]
+    event: &'a Event,
+}
+
+impl RunRecord {
+    /// Starts a record in a directory of its own below `runs`, named after the time.
+    pub fn start(runs: &Utf8Path) -> Result<RunRecord> {
+        fs::create_dir_all(runs).with_context(|| format!("make {runs}"))?;
+        forget_old(runs)?;
+        let name = moment(SystemTime::now());
+        for number in 1.. {
+            let directory = runs.join(if number == 1 {
+                name.clone()
+            } else {
+                format!("{name}-{number}")
+            });
+            match fs::create_dir(&directory) {
+                Ok(()) => {
+                    let path = directory.join(EVENTS);
+                    let events = File::create(&path).with_context(|| format!("make {path}"))?;
+                    return Ok(RunRecord {
+                        directory,
+                        events: Mutex::new(events),
+                    });
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error).with_context(|| format!("make {directory}")),
+            }
+        }
+        unreachable!("the loop ends by returning")
+    }
+
+    /// Writes one event, whole.
+    pub fn event(&self, event: &Event) -> Result<()> {
+        let time = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let stamped = Stamped {
+            time: time.as_millis(),
+            event,
+        };
+        let line = serde_json::to_string(&stamped).context("write an event as JSON")? + "\n";
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        events
+            .write_all(line.as_bytes())
+            .with_context(|| format!("write to {}/{EVENTS}", self.directory))
+    }
+
+    /// Adds to the log of a connector's step.
+    pub fn log(&self, connector: &ConnectorName, step: &str, text: &str) -> Result<()> {
+        let path = self
+            .directory
+            .join(connector.as_str())
+            .join(format!("{step}.log"));
+        let write = || -> std::io::Result<()> {
+            fs::create_dir_all(path.parent().unwrap_or(&self.directory))?;
+            let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
+            file.write_all(text.as_bytes())?;
+            if text.ends_with('\n') {
+                Ok(())
+            } else {
+                file.write_all(b"\n")
+            }
+        };
+        write().with_context(|| format!("write {path}"))
+    }
+}
+
+/// The connectors of the last run below `runs` that did not get to their end; None when there was no run.
+pub fn unfinished(runs: &Utf8Path) -> Result<Option<(Utf8PathBuf, Vec<ConnectorName>)>> {
+    let Some(last) = directories(runs)?.pop() else {
+        return Ok(None);
+    };
+    let path = last.join(EVENTS);
+    let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    // A run that was killed may have left half a line.
+    let events = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Event>(line).ok());
+    let mut open = Vec::new();
+    for event in events {
+        match event.state {
+            State::Planned => open.push(event.connector),
+            State::Finished => open.retain(|name| *name != event.connector),
+            _ => {}
+        }
+    }
+    Ok(Some((last, open)))
+}
+
+fn directories(runs: &Utf8Path) -> Result<Vec<Utf8PathBuf>> {
+    if !runs.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut found = Vec::new();
+    for entry in runs
+        .read_dir_utf8()
+        .with_context(|| format!("read {runs}"))?
+    {
+        let entry = entry.with_context(|| format!("read {runs}"))?;
+        if entry.path().join(EVENTS).is_file() {
+            found.push(entry.into_path());
+        }
+    }
+    // The names' order is that of time, `…-10` after `…-9`.
+    found.sort_by_key(|path| {
+        let name = path.file_name().unwrap_or_default();
+        let (moment, number) = name
+            .split_once("Z-")
+            .unwrap_or((name.trim_end_matches('Z'), "1"));
+        (moment.to_owned(), number.parse::<u32>().unwrap_or(0))
+    });
+    Ok(found)
+}
+
+fn forget_old(runs: &Utf8Path) -> Result<()> {
+    let all = directories(runs)?;
+    for old in &all[..all.len().saturating_sub(KEPT - 1)] {
+        super::files::remove_directory(old)?;
+    }
+    Ok(())
+}
+
+/// `2026-11-23T06-41-30Z`: sorts by time and is a file name everywhere.
+fn moment(time: SystemTime) -> String {
+    let seconds = time
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    let day = Date::from_unix(seconds);
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{day}T{hour:02}-{minute:02}-{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(connector: &str, state: State) -> Event {
+        Event {
+            connector: connector.parse().unwrap(),
+            step: String::new(),
+            state,
+            detail: String::new(),
+        }
+    }
+
+    #[test]
+    fn the_last_run_tells_what_did_not_get_to_its_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let runs = Utf8Path::from_path(directory.path()).unwrap().join("runs");
+        assert_eq!(unfinished(&runs).unwrap(), None);
+        for run in 0..11 {
+            let record = RunRecord::start(&runs).unwrap();
+            for name in ["a", "b", "c"] {
+                record.event(&event(name, State::Planned)).unwrap();
+            }
+            record.event(&event("b", State::Finished)).unwrap();
+            record.event(&event("a", State::Failed)).unwrap();
+            if run == 10 {
+                record.event(&event("a", State::Finished)).unwrap();
+                fs::write(record.directory.join("half"), "").unwrap();
+                record
+                    .events
+                    .lock()
+                    .unwrap()
+                    .write_all(b"{\"connec")
+                    .unwrap();
+            }
+        }
+        let (last, open) = unfinished(&runs).unwrap().unwrap();
+        assert!(last.join("half").exists(), "{last}");
+        assert_eq!(open, ["c".parse().unwrap()]);
+    }
+
+    #[test]
+    fn old_runs_make_way() {
+        let directory = tempfile::tempdir().unwrap();
+        let runs = Utf8Path::from_path(directory.path()).unwrap();
+        for _ in 0..KEPT + 3 {
+            RunRecord::start(runs).unwrap();
+        }
+        assert_eq!(directories(runs).unwrap().len(), KEPT);
+    }
+
+    #[test]
+    fn a_moment_is_a_file_name() {
+        let time = UNIX_EPOCH + std::time::Duration::from_secs(1_795_416_090);
+        assert_eq!(moment(time), "2026-11-23T06-41-30Z");
+    }
+}
