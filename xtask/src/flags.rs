@@ -7,6 +7,7 @@ use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::{
     bench::Case,
+    builder::Builder,
     connector::{ConnectorName, Language},
     image::Tag,
     metadata::{ConnectorType, SupportLevel},
@@ -329,6 +330,10 @@ pub struct Build {
     /// Tag of the image in the engine's store
     #[arg(long, default_value = "dev")]
     pub tag: Tag,
+    /// `auto` assembles what needs no command run in the image and leaves the rest to `docker`; `assemble`; `docker`;
+    /// or the name of one of buildx's builders
+    #[arg(long, value_name = "BUILDER")]
+    pub builder: Option<Builder>,
     /// Print the plan and stop
     #[arg(long)]
     pub dry_run: bool,

@@ -1,4 +1,4 @@
-//! `connector build`: one buildx call for all platforms, then `spec` on each of them.
+//! `connector build`: an image for all platforms, assembled here or built by one buildx call, then `spec` on each.
 
 use anyhow::Result;
 use serde::Serialize;
@@ -30,7 +30,7 @@ use crate::{
 struct Built {
     connector: ConnectorName,
     image: ImageRef,
-    /// Digest of the image index (of the manifest, when one platform was built).
+    /// Digest of the image index (of the manifest, when docker built one platform).
     digest: Digest,
     specs: Vec<CheckedSpec>,
 }
@@ -60,7 +60,8 @@ pub fn run(context: &Context, flags: &Build) -> Result<Exit> {
     } else {
         Ask::Engine
     };
-    let planner = Planner::new(context, platforms, &flags.tag, native, ask)?;
+    let planner = Planner::new(context, platforms, &flags.tag, native, ask)?
+        .with_builder(flags.builder.as_ref());
     let plans = connectors
         .iter()
         .map(|connector| planner.plan(connector))

@@ -4,15 +4,17 @@ use anyhow::{Context as _, Result};
 use camino::Utf8PathBuf;
 use serde::Serialize;
 
-use super::{Context, planner::Planner, wheels::Wheels};
+use super::{Context, assemble::Assembler, planner::Planner, wheels::Wheels};
 use crate::{
     model::{image::ImageRef, platform::Platform, problem::Problem},
     plan::{
+        assembly::Method,
         build::{BuildPlan, SpecCheck},
         spec,
     },
     tools::{
         buildx,
+        docker::Engine,
         files::{remove_directory, write},
         layout::Layout,
         machine_check::{self, Seen},
@@ -25,6 +27,8 @@ pub struct Builder<'a> {
     context: &'a Context<'a>,
     /// None when no connector of the run is in Python.
     wheels: Option<Wheels<'a>>,
+    /// None when docker builds every image of the run.
+    assembler: Option<Assembler<'a>>,
 }
 
 /// A built image. Its layout stays until this is dropped.
@@ -59,51 +63,54 @@ impl<'a> Builder<'a> {
         let mut builder = Builder {
             context,
             wheels: None,
+            assembler: None,
         };
-        if plans.into_iter().any(|plan| plan.python.is_some()) {
-            fetch_uv(context, native)?;
-            builder.wheels = Some(Wheels::open(context, native, &planner.docker_images)?);
+        for plan in plans {
+            if plan.python.is_some() && builder.wheels.is_none() {
+                fetch_uv(context, native)?;
+                builder.wheels = Some(Wheels::open(context, native, &planner.docker_images)?);
+            }
+            if plan.method == Method::Assemble && builder.assembler.is_none() {
+                builder.assembler = Some(Assembler::new(context)?);
+            }
         }
         Ok(builder)
     }
 
-    /// Builds the image for all platforms of its plan; `log` hears each line of progress.
+    /// Makes the image for all platforms of its plan and puts it into the engine's store; `log` hears each line of
+    /// progress.
     pub fn build(&self, plan: &BuildPlan, mut log: impl FnMut(&str) + Send) -> Result<Made> {
         if let (Some(python), Some(wheels)) = (&plan.python, &self.wheels) {
             wheels.prepare(plan, python)?;
         }
-        // buildx adds to a layout that is there.
-        remove_directory(&plan.layout)?;
+        let engine = &self.context.engine;
         let step = self
             .context
             .report
             .step(format!("{} build", plan.connector));
-        let built = buildx::build(&self.context.engine, &plan.buildx_arguments(), |line| {
-            step.busy(line);
-            log(line);
-        });
-        let digest = match built {
-            Ok(digest) => digest,
+        let layout = match &self.assembler {
+            Some(assembler) if plan.method == Method::Assemble => assembler.assemble(plan),
+            _ => by_docker(engine, plan, |line| {
+                step.busy(line);
+                log(line);
+            }),
+        };
+        let made = match layout {
+            Ok(layout) => Made { layout },
             Err(error) => {
                 step.failed();
                 return Err(error.context(format!("build image for {}", plan.connector)));
             }
         };
-        let made = Made {
-            layout: Layout::open(&plan.layout)?,
-        };
-        anyhow::ensure!(
-            *made.layout.digest() == digest,
-            "buildx says it made {digest} for {}, its layout holds {}",
-            plan.connector,
-            made.layout.digest()
-        );
         let seen = Seen {
             directory: self.context.repo.target().join("seen-layers"),
         };
         let strays = machine_check::layout(&made.layout, &seen)?;
         machine_check::expect_none(&strays, &format!("image {}", plan.image))?;
-        step.done(format_args!("{} {digest}", plan.image));
+        if !plan.in_store() {
+            engine.load(&made.layout, &plan.image, &plan.base.used)?;
+        }
+        step.done(format_args!("{} {}", plan.image, made.layout.digest()));
         Ok(made)
     }
 
@@ -180,6 +187,20 @@ impl<'a> Builder<'a> {
             path,
         })
     }
+}
+
+fn by_docker(engine: &Engine, plan: &BuildPlan, watch: impl FnMut(&str) + Send) -> Result<Layout> {
+    // buildx adds to a layout that is there.
+    remove_directory(&plan.layout)?;
+    let digest = buildx::build(engine, &plan.buildx_arguments(), watch)?;
+    let layout = Layout::open(&plan.layout)?;
+    anyhow::ensure!(
+        *layout.digest() == digest,
+        "buildx says it made {digest} for {}, its layout holds {}",
+        plan.connector,
+        layout.digest()
+    );
+    Ok(layout)
 }
 
 fn fetch_uv(context: &Context, native: Platform) -> Result<()> {

@@ -1,5 +1,6 @@
 //! One file a verb: load, plan, execute, report.
 
+mod assemble;
 mod bench;
 mod build;
 mod bump;

@@ -9,6 +9,7 @@ use super::Context;
 use crate::{
     model::{
         build_system::Pin,
+        builder::Builder,
         connector::{Connector, Language},
         image::{ImageRef, Tag},
         lock::Lock,
@@ -19,8 +20,9 @@ use crate::{
         target::Interpreter,
     },
     plan::{
+        assembly::Dockerfile,
         backend,
-        build::{BuildPlan, Inputs, PlannedDependencies, PythonPlan, base_image},
+        build::{self, BuildPlan, Inputs, PlannedDependencies, PythonPlan, base_image},
         dependencies::{self, Dependencies},
         entry_point::{self, EntryPoint},
     },
@@ -40,6 +42,7 @@ pub struct Planner<'a> {
     context: &'a Context<'a>,
     platforms: Vec<Platform>,
     tag: &'a Tag,
+    builder: &'a Builder,
     /// Platform that the engine's containers run on natively.
     native: Platform,
     ask: Ask,
@@ -64,10 +67,19 @@ impl<'a> Planner<'a> {
             context,
             platforms,
             tag,
+            builder: &context.resolved.config.builder,
             native,
             ask,
             docker_images,
         })
+    }
+
+    /// As configured, unless a flag says otherwise.
+    pub fn with_builder(self, flag: Option<&'a Builder>) -> Self {
+        Planner {
+            builder: flag.unwrap_or(self.builder),
+            ..self
+        }
     }
 
     pub fn plan(&self, connector: &Connector) -> Result<BuildPlan> {
@@ -86,6 +98,8 @@ impl<'a> Planner<'a> {
             config,
             platforms: &self.platforms,
             tag: self.tag,
+            builder: self.builder,
+            dockerfile: self.dockerfile(connector)?,
             native: Some(self.native),
             revision: revision.as_ref(),
             layout: repo.work(&connector.name).join("layout"),
@@ -99,6 +113,15 @@ impl<'a> Planner<'a> {
             ca: host::ca_bundle(),
         };
         Ok(BuildPlan::new(connector, inputs)?)
+    }
+
+    fn dockerfile(&self, connector: &Connector) -> Result<Dockerfile<'static>> {
+        let name = build::dockerfile(build::buildable(connector)?);
+        if docker_images::is_ours(&self.docker_images, name)? {
+            Ok(Dockerfile::Ours)
+        } else {
+            Ok(Dockerfile::Changed(name))
+        }
     }
 
     fn python(&self, connector: &Connector) -> Result<PythonPlan> {

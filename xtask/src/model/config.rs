@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::{
+    builder::Builder,
     connector::{ConnectorName, Language},
     date::Date,
     image::ImageRef,
@@ -28,6 +29,9 @@ pub struct Config {
     pub connectors: String,
     /// Directory with the Dockerfiles, relative to the repository root.
     pub docker_images: String,
+    /// What makes images: `auto` (assembled where no command has to run in the image, else docker), `assemble`,
+    /// `docker`, or the name of one of buildx's builders.
+    pub builder: Builder,
     /// How many connectors are worked on at a time; 0 is one for each core.
     pub jobs: usize,
     /// Seconds that `spec` may take on a platform that runs natively.
@@ -203,6 +207,7 @@ impl Default for Config {
             platforms: Platform::ALL.to_vec(),
             connectors: "airbyte-integrations/connectors/*".to_owned(),
             docker_images: "docker-images".to_owned(),
+            builder: Builder::Docker,
             jobs: 0,
             spec_timeout: 60,
             spec_timeout_emulated: 300,

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod build_system;
+pub mod builder;
 pub mod change;
 pub mod config;
 pub mod connector;
@@ -15,8 +16,10 @@ pub mod finding;
 #[cfg(test)]
 mod generated_tests;
 pub mod hash;
+pub mod ignored_files;
 pub mod image;
 pub mod index_page;
+pub mod layer;
 pub mod lock;
 pub mod locked_file;
 pub mod machine_code;

@@ -6,12 +6,14 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
 use super::{
+    assembly::{Dockerfile, Method, Needs, Packages, Settings},
     base_image::{BaseImage, Because},
     dependencies::{Dependencies, Summary},
     entry_point::EntryPoint,
 };
 use crate::model::{
     build_system::Pin,
+    builder::Builder,
     config::Config,
     connector::{Connector, ConnectorName, Language},
     image::{ImageRef, Tag},
@@ -22,7 +24,12 @@ use crate::model::{
 };
 
 /// Where a connector's code lies in its image.
-const CODE: &str = "/airbyte/integration_code";
+pub const CODE: &str = "/airbyte/integration_code";
+
+/// The script that starts a Python connector.
+pub const ENTRY_POINT: &str = "/entrypoint.sh";
+
+const CREATED: &str = "org.opencontainers.image.created";
 
 /// zstd layers have broken pulls on old engines; level 1, since a heavy connector's layers take a third of the time
 /// and a tenth more space.
@@ -37,6 +44,7 @@ pub struct BuildPlan {
     pub image: ImageRef,
     pub base: BaseImage,
     pub platforms: Vec<Platform>,
+    pub method: Method,
     /// Absolute paths of the Dockerfile and of the directory it is built from.
     pub dockerfile: Utf8PathBuf,
     pub directory: Utf8PathBuf,
@@ -69,6 +77,8 @@ pub struct Inputs<'a> {
     pub config: &'a Config,
     pub platforms: &'a [Platform],
     pub tag: &'a Tag,
+    pub builder: &'a Builder,
+    pub dockerfile: Dockerfile<'a>,
     /// Platform that the engine's containers run on natively.
     pub native: Option<Platform>,
     /// None outside a git work tree.
@@ -141,16 +151,26 @@ impl BuildPlan {
                 connector.name
             ))
         })?;
-        let dockerfile = match language {
-            Language::ManifestOnly => "Dockerfile.manifest-only-connector",
-            Language::Python | Language::Java => "Dockerfile.python-connector",
+        let needs = Needs {
+            prerequisites: inputs
+                .config
+                .prerequisites
+                .get(&connector.name)
+                .map(String::as_str),
+            packages: match inputs.python.as_ref().map(|python| &python.dependencies) {
+                None => Packages::None,
+                Some(PlannedDependencies::Locked(_)) => Packages::Locked,
+                Some(PlannedDependencies::Resolved { .. }) => Packages::Unlocked,
+            },
+            dockerfile: inputs.dockerfile,
         };
         Ok(BuildPlan {
             connector: connector.name.clone(),
             language,
             image,
             platforms: inputs.platforms.to_vec(),
-            dockerfile: inputs.docker_images.join(dockerfile),
+            method: Method::choose(connector.name.as_str(), inputs.builder, needs)?,
+            dockerfile: inputs.docker_images.join(dockerfile(language)),
             directory: inputs.root.join(&connector.directory),
             arguments: arguments(connector, &base, &inputs),
             labels: labels(connector, &base, &inputs),
@@ -168,18 +188,52 @@ impl BuildPlan {
         })
     }
 
+    /// What an assembled image says of how it is run, as the Dockerfiles say it.
+    pub fn settings(&self) -> Settings {
+        let main = format!("{CODE}/main.py");
+        let entry_point = match self.language {
+            Language::ManifestOnly => vec!["python".to_owned(), main],
+            Language::Python | Language::Java => vec![ENTRY_POINT.to_owned()],
+        };
+        let created = self.labels.iter().find(|(name, _)| name == CREATED);
+        Settings {
+            user: "airbyte",
+            work_directory: CODE,
+            variables: vec![("AIRBYTE_ENTRYPOINT".to_owned(), entry_point.join(" "))],
+            entry_point,
+            labels: self.labels.clone(),
+            created: created.map(|(_, date)| date.clone()),
+        }
+    }
+
+    /// Whether docker leaves the image in the engine's own store: a builder of another kind has none.
+    pub fn in_store(&self) -> bool {
+        matches!(self.method, Method::Docker { builder: None, .. })
+    }
+
     /// The arguments of `docker buildx build`.
     pub fn buildx_arguments(&self) -> Vec<String> {
         let mut args = vec![
             format!("--platform={}", platform::join(&self.platforms)),
             format!("--file={}", self.dockerfile),
-            format!("--output=type=image,name={},push=false,{GZIP}", self.image),
+        ];
+        match &self.method {
+            Method::Docker {
+                builder: Some(name),
+                ..
+            } => args.push(format!("--builder={name}")),
+            _ => args.push(format!(
+                "--output=type=image,name={},push=false,{GZIP}",
+                self.image
+            )),
+        }
+        args.extend([
             format!("--output=type=oci,dest={},tar=false,{GZIP}", self.layout),
             "--provenance=false".to_owned(),
             "--progress=plain".to_owned(),
             // A registry on the host's loopback and the host's own package index are reachable this way.
             "--network=host".to_owned(),
-        ];
+        ]);
         args.extend(
             self.labels
                 .iter()
@@ -238,10 +292,20 @@ impl BuildPlan {
                 self.base.used, self.base.declared
             ),
         });
+        let how = match &self.method {
+            Method::Assemble => "assembled".to_owned(),
+            Method::Docker { because, builder } => {
+                let builder = builder.iter().map(|name| format!("'s builder {name}"));
+                format!(
+                    "by docker{} from {} ({because})",
+                    builder.collect::<String>(),
+                    self.dockerfile
+                )
+            }
+        };
         lines.push(format!(
-            "  build  {} from {}",
-            platform::join(&self.platforms),
-            self.dockerfile
+            "  build  {} {how}",
+            platform::join(&self.platforms)
         ));
         lines.extend(self.python.iter().flat_map(PythonPlan::lines));
         for spec in &self.specs {
@@ -300,6 +364,14 @@ fn contexts(python: &PythonPlan) -> Vec<(String, String)> {
 fn secrets(inputs: &Inputs<'_>) -> Vec<(String, Utf8PathBuf)> {
     let ca = inputs.ca.iter().filter(|_| inputs.python.is_some());
     ca.map(|path| ("ca".to_owned(), path.clone())).collect()
+}
+
+/// The Dockerfile that connectors in a language are built by.
+pub fn dockerfile(language: Language) -> &'static str {
+    match language {
+        Language::ManifestOnly => "Dockerfile.manifest-only-connector",
+        Language::Python | Language::Java => "Dockerfile.python-connector",
+    }
 }
 
 /// The language, when it is one whose images are built here.
@@ -423,7 +495,7 @@ fn labels(connector: &Connector, base: &BaseImage, inputs: &Inputs<'_>) -> Vec<(
             revision
                 .changed
                 .iter()
-                .map(|changed| ("org.opencontainers.image.created", changed.date.clone())),
+                .map(|changed| (CREATED, changed.date.clone())),
         );
     }
     labels

@@ -1,5 +1,6 @@
 //! Pure decisions from values to values: no I/O, no clock, no environment. Imports only `model`.
 
+pub mod assembly;
 pub mod backend;
 pub mod base_image;
 pub mod base_update;

@@ -5,8 +5,10 @@ use std::fs;
 use anyhow::{Context, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 
+use crate::model::{ignored_files::IgnoredFiles, problem::Problem};
+
 /// The files of docker-images/ that connectors are built with.
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 6] = [
     (
         "Dockerfile.python-connector",
         include_str!("../../../docker-images/Dockerfile.python-connector"),
@@ -18,6 +20,10 @@ const FILES: [(&str, &str); 5] = [
     (
         "Dockerfile.manifest-only-connector",
         include_str!("../../../docker-images/Dockerfile.manifest-only-connector"),
+    ),
+    (
+        "Dockerfile.manifest-only-connector.dockerignore",
+        include_str!("../../../docker-images/Dockerfile.manifest-only-connector.dockerignore"),
     ),
     (
         "build-requirements.txt",
@@ -61,6 +67,20 @@ pub const BASE_FILES: [(&str, &str); 6] = [
 /// (a repository that has only connectors, or Dockerfiles of another make).
 pub fn directory(configured: &Utf8Path, work: &Utf8Path) -> Result<Utf8PathBuf> {
     holding(&FILES, configured, work)
+}
+
+/// Whether `directory` holds a file of this name as this program has it.
+pub fn is_ours(directory: &Utf8Path, name: &str) -> Result<bool> {
+    let path = directory.join(name);
+    let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    Ok(FILES.contains(&(name, text.as_str())))
+}
+
+/// What a Dockerfile's builds leave out of their images.
+pub fn ignored_files(dockerfile: &Utf8Path) -> Result<IgnoredFiles> {
+    let path = Utf8PathBuf::from(format!("{dockerfile}.dockerignore"));
+    let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    IgnoredFiles::parse(&text).map_err(|error| Problem::usage(format!("{path}: {error}")).into())
 }
 
 /// Pins and hashes of build backends, as `uv build --build-constraints` reads them.

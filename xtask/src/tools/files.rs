@@ -11,11 +11,16 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 /// Writes a file whole, or not at all, making its directory: a run that is killed leaves no half of one.
 pub fn write(path: &Utf8Path, text: &str) -> Result<()> {
+    write_bytes(path, text.as_bytes())
+}
+
+/// As [`write`], for what is no text.
+pub fn write_bytes(path: &Utf8Path, bytes: &[u8]) -> Result<()> {
     let directory = path.parent().context("a file has a directory")?;
     fs::create_dir_all(directory).with_context(|| format!("make {directory}"))?;
     let mut file = tempfile::NamedTempFile::new_in(directory)
         .with_context(|| format!("write into {directory}"))?;
-    file.write_all(text.as_bytes())
+    file.write_all(bytes)
         .with_context(|| format!("write {path}"))?;
     file.as_file()
         .set_permissions(fs::Permissions::from_mode(0o644))

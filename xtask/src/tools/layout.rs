@@ -103,14 +103,7 @@ impl Layout {
             .images
             .get(&platform)
             .with_context(|| format!("{} holds no image for {platform}", self.directory))?;
-        let index = serde_json::json!({
-            "schemaVersion": 2,
-            "manifests": [{
-                "mediaType": image.document.media_type,
-                "digest": image.document.digest,
-                "size": image.document.bytes.len(),
-            }],
-        });
+        let index = index_of(&image.document, &BTreeMap::new());
         fs::create_dir_all(into).with_context(|| format!("make {into}"))?;
         let blobs = self
             .directory
@@ -119,12 +112,72 @@ impl Layout {
             .with_context(|| format!("find the blobs of {}", self.directory))?;
         std::os::unix::fs::symlink(&blobs, into.join("blobs"))
             .with_context(|| format!("link {blobs} into {into}"))?;
-        files::write(
-            &into.join("oci-layout"),
-            r#"{"imageLayoutVersion":"1.0.0"}"#,
-        )?;
+        files::write(&into.join("oci-layout"), OCI_LAYOUT)?;
         files::write(&into.join("index.json"), &index.to_string())
     }
+}
+
+/// A layout that is being made.
+pub struct LayoutWriter {
+    directory: Utf8PathBuf,
+}
+
+impl LayoutWriter {
+    /// Empties `directory`.
+    pub fn begin(directory: &Utf8Path) -> Result<LayoutWriter> {
+        files::remove_directory(directory)?;
+        let blobs = directory.join("blobs/sha256");
+        fs::create_dir_all(&blobs).with_context(|| format!("make {blobs}"))?;
+        Ok(LayoutWriter {
+            directory: directory.to_owned(),
+        })
+    }
+
+    pub fn put(&self, document: &Document) -> Result<()> {
+        self.put_blob(&document.digest, &document.bytes)
+    }
+
+    pub fn put_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
+        let path = blob(&self.directory, digest);
+        // Nothing opens the directory before it is finished.
+        fs::write(&path, bytes).with_context(|| format!("write {path}"))
+    }
+
+    #[allow(dead_code, reason = "layers of wheels are what is linked")]
+    /// Adds a blob that lies in another place: as a hard link, or as a copy on another file system.
+    pub fn link(&self, digest: &Digest, from: &Utf8Path) -> Result<()> {
+        let path = blob(&self.directory, digest);
+        if path.exists() || fs::hard_link(from, &path).is_ok() {
+            return Ok(());
+        }
+        fs::copy(from, &path).with_context(|| format!("copy {from} to {path}"))?;
+        Ok(())
+    }
+
+    /// Makes `top` what the layout is of.
+    pub fn finish(self, top: &Document) -> Result<Layout> {
+        self.put(top)?;
+        files::write(&self.directory.join("oci-layout"), OCI_LAYOUT)?;
+        let index = index_of(top, &BTreeMap::new());
+        files::write(&self.directory.join("index.json"), &index.to_string())?;
+        Layout::open(&self.directory)
+    }
+}
+
+/// The file `oci-layout`.
+pub const OCI_LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// The file `index.json` of a layout that holds one document.
+pub fn index_of(document: &Document, annotations: &BTreeMap<&str, String>) -> serde_json::Value {
+    let mut descriptor = serde_json::json!({
+        "mediaType": document.media_type,
+        "digest": document.digest,
+        "size": document.bytes.len(),
+    });
+    if !annotations.is_empty() {
+        descriptor["annotations"] = serde_json::json!(annotations);
+    }
+    serde_json::json!({ "schemaVersion": 2, "manifests": [descriptor] })
 }
 
 impl LayoutImage {

@@ -171,11 +171,14 @@ fn check(
 ) -> Result<Vec<Stray>> {
     let mut findings = Findings::default();
     let diff_ids = image.diff_ids()?;
+    let mut looked_at = Vec::new();
     for (layer, diff_id) in image.manifest.layers().iter().zip(&diff_ids) {
-        if seen.holds(platform, diff_id) {
+        let path = layout.blob(&layout::digest(layer)?);
+        // An assembled layout lacks the layers of its base, which are not of our making.
+        if seen.holds(platform, diff_id) || !path.exists() {
             continue;
         }
-        let path = layout.blob(&layout::digest(layer)?);
+        looked_at.push(diff_id.clone());
         let file = File::open(&path).with_context(|| format!("open layer {path}"))?;
         let media_type = layer.media_type().to_string();
         if media_type.ends_with("gzip") {
@@ -189,7 +192,7 @@ fn check(
     }
     let strays = findings.strays(platform);
     if strays.is_empty() {
-        seen.add(platform, &diff_ids)?;
+        seen.add(platform, &looked_at)?;
     }
     Ok(strays)
 }

@@ -1,8 +1,10 @@
 //! Effects, one file a program or service. Nothing here knows of plans.
 
+pub mod base_store;
 pub mod buildx;
 pub mod docker;
 pub mod docker_images;
+pub mod engine_store;
 pub mod files;
 pub mod git;
 pub mod github;
@@ -11,6 +13,7 @@ pub mod host;
 pub mod http;
 pub mod index_addresses;
 pub mod interpreter;
+pub mod layer;
 pub mod layout;
 pub mod machine_check;
 pub mod manifest_check;
@@ -27,6 +30,7 @@ pub mod sandbox;
 pub mod syft;
 #[cfg(test)]
 pub mod test_server;
+pub mod tree;
 pub mod uv;
 pub mod wheel_builder;
 pub mod wheel_cache;

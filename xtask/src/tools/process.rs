@@ -77,7 +77,7 @@ pub struct Program {
     command: Command,
     line: String,
     limit: Option<Duration>,
-    input: Option<Vec<u8>>,
+    input: Option<Input>,
     memory: Memory,
 }
 
@@ -87,6 +87,9 @@ enum Memory {
     Ignored,
     Watched,
 }
+
+/// Writes what a program reads.
+type Input = Box<dyn FnOnce(&mut dyn Write) -> std::io::Result<()> + Send>;
 
 impl From<xshell::Cmd<'_>> for Program {
     fn from(cmd: xshell::Cmd<'_>) -> Program {
@@ -125,8 +128,17 @@ impl Program {
     }
 
     /// What the program reads from standard input, instead of nothing.
-    pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Program {
-        self.input = Some(bytes.into());
+    pub fn input(self, bytes: impl Into<Vec<u8>>) -> Program {
+        let bytes = bytes.into();
+        self.input_from(move |pipe| pipe.write_all(&bytes))
+    }
+
+    /// As [`input`](Self::input), for what is too long to be held in memory.
+    pub fn input_from(
+        mut self,
+        write: impl FnOnce(&mut dyn Write) -> std::io::Result<()> + Send + 'static,
+    ) -> Program {
+        self.input = Some(Box::new(write));
         self.command.stdin(Stdio::piped());
         self
     }
@@ -180,7 +192,7 @@ impl Program {
         let (waited, stdout, stderr) = thread::scope(|scope| {
             let writer = child.stdin.take().zip(input);
             // A program that ends without reading all of it is judged by its status.
-            scope.spawn(move || writer.map(|(mut pipe, bytes)| pipe.write_all(&bytes)));
+            scope.spawn(move || writer.map(|(mut pipe, write)| write(&mut pipe)));
             let stdout = child
                 .stdout
                 .take()

@@ -304,3 +304,30 @@ fn a_manifest_that_is_none_is_said_with_its_place() {
         .says("line 2 column 2");
     assert!(!repo.log().contains("buildx build"), "{}", repo.log());
 }
+
+#[test]
+fn what_must_run_in_an_image_is_not_assembled() {
+    let repo = one();
+    let dry = ["connector", "build", "source-a", "--dry-run"];
+    let run = |builder: &str, settings: &[&str]| {
+        let flags = ["--builder", builder];
+        let xtask = repo.xtask();
+        xtask.run(&[&dry[..], &flags, settings].concat())
+    };
+    let script = ["--config", "prerequisites=source-a=install.sh"];
+    let plain = run("auto", &[]).code(0).stdout;
+    assert!(plain.contains("build  linux/amd64 assembled"), "{plain}");
+    let prepared = run("auto", &script).code(0).stdout;
+    assert!(
+        prepared.contains("(install.sh has to run in the image)"),
+        "{prepared}"
+    );
+    run("assemble", &script)
+        .code(2)
+        .says("source-a can't be assembled: install.sh has to run in the image");
+    let named = run("cloud", &[]).code(0).stdout;
+    assert!(named.contains("by docker's builder cloud"), "{named}");
+    run("--push", &[]).code(2);
+    let asked = repo.xtask().run(&[&dry[..], &["--json"]].concat()).code(0);
+    assert_eq!(asked.json()[0]["method"]["how"], "docker");
+}

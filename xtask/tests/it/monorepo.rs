@@ -107,6 +107,8 @@ impl Monorepo {
                 "XTASK_CACHE",
                 concat!(env!("CARGO_TARGET_TMPDIR"), "/store"),
             )
+            // A fake docker has no registry to read a base image from.
+            .env("XTASK_BUILDER", "docker")
             .env("TMPDIR", self.scratch())
             .env("FAKE_LOG", self.log_path());
         Xtask { command }

@@ -49,7 +49,7 @@ pub fn run(context: &Context, flags: &Scan) -> Result<Exit> {
         .collect::<Result<Vec<_>>>()?;
     let builder = Builder::new(context, &planner, native, &plans)?;
     let say = |line: &str| context.report.note(line);
-    let registries = Registries::new(Credentials::gather()?, &say);
+    let registries = Registries::new(Credentials::gather()?, say);
     let scans = Scans::open(context, &registries)?;
     let both: Vec<_> = connectors.iter().zip(&plans).collect();
     let scanned = each(&both, config.parallelism(), |(connector, plan)| {

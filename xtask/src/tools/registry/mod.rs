@@ -44,7 +44,7 @@ const STALL: Duration = Duration::from_secs(30);
 pub struct Registries<'a> {
     credentials: Credentials,
     /// Told of each retry, in one line.
-    say: &'a (dyn Fn(&str) + Sync),
+    say: Box<dyn Fn(&str) + Send + Sync + 'a>,
     policy: Policy,
     /// Address of Docker Hub's own API.
     docker_hub: String,
@@ -130,10 +130,10 @@ impl fmt::Display for Reference {
 
 impl<'a> Registries<'a> {
     /// `say` hears one line for each retry.
-    pub fn new(credentials: Credentials, say: &'a (dyn Fn(&str) + Sync)) -> Registries<'a> {
+    pub fn new(credentials: Credentials, say: impl Fn(&str) + Send + Sync + 'a) -> Registries<'a> {
         Registries {
             credentials,
-            say,
+            say: Box::new(say),
             policy: Policy::NETWORK,
             docker_hub: "https://hub.docker.com".to_owned(),
             asking: http::asking(QUESTION),

@@ -61,7 +61,7 @@ impl Registries<'_> {
         let clock = SayingClock {
             clock: Clock::default(),
             what,
-            say: self.say,
+            say: &*self.say,
         };
         let result = retry::retry(&self.policy, &clock, || {
             let result = attempt();

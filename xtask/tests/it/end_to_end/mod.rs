@@ -3,6 +3,7 @@
 //! The tests share one sandbox and take turns: each starts it when it is not up and leaves it running, as
 //! `cargo xtask ci` takes it down at its end.
 
+mod assemble;
 mod package;
 mod scan;
 mod tool_checks;

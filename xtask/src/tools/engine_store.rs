@@ -1,0 +1,136 @@
+//! Puts assembled images into an engine's store, sending only what the engine lacks.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::{self, Write},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use camino::Utf8PathBuf;
+
+use super::{
+    docker::Engine,
+    layout::{self, Layout, OCI_LAYOUT, index_of},
+    process::{Finished, check_interrupted},
+};
+use crate::model::{image::ImageRef, platform::Platform, problem::Problem};
+
+/// Unpacking a base image of 1 GB on a slow disk.
+const LOAD: Duration = Duration::from_secs(900);
+/// Blobs up to this size go along unasked: documents and a connector's own code. In bytes.
+const SMALL: u64 = 256 << 10;
+
+/// How much of a layout is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Send {
+    /// What is new with each build; an engine has the rest from the build before.
+    Small,
+    Everything,
+}
+
+impl Engine {
+    /// Makes `layout` the engine's image `name`. Layers that the layout does not hold come from `base`, which is pulled
+    /// when the engine lacks it.
+    pub fn load(&self, layout: &Layout, name: &ImageRef, base: &ImageRef) -> Result<()> {
+        let what = || format!("put {name} into the engine's store");
+        let mut send = Send::Small;
+        let mut pulled = false;
+        loop {
+            let finished = self.load_once(layout, name, send).with_context(what)?;
+            if finished.status.success() && finished.timed_out.is_none() {
+                return Ok(());
+            }
+            // containerd names the blob that it did not find.
+            let ours = layout.own_blobs()?;
+            let lacks_ours = ours.keys().any(|digest| finished.tail().contains(digest));
+            if lacks_ours && send == Send::Small {
+                send = Send::Everything;
+            } else if !pulled && finished.tail().contains("not found") {
+                for platform in layout.images.keys() {
+                    self.pull(base, *platform).with_context(what)?;
+                }
+                pulled = true;
+            } else {
+                return Err(finished.error().into());
+            }
+        }
+    }
+
+    fn load_once(&self, layout: &Layout, name: &ImageRef, send: Send) -> Result<Finished> {
+        let mut files = BTreeMap::new();
+        for (digest, (path, size)) in layout.own_blobs()? {
+            if send == Send::Everything || size <= SMALL {
+                files.insert(digest, path);
+            }
+        }
+        let annotations = BTreeMap::from([
+            ("io.containerd.image.name", name.to_string()),
+            (
+                "org.opencontainers.image.ref.name",
+                name.tag.iter().map(ToString::to_string).collect(),
+            ),
+        ]);
+        let index = index_of(&layout.top, &annotations).to_string();
+        self.docker(&["load", "--quiet"])?
+            .limit(LOAD)
+            .input_from(move |pipe| archive(pipe, &index, &files))
+            .finish()
+    }
+
+    /// Fetches one platform of an image from its registry.
+    pub fn pull(&self, image: &ImageRef, platform: Platform) -> Result<()> {
+        let (image, platform) = (image.to_string(), platform.to_string());
+        let args = ["pull", "--quiet", "--platform", &platform, &image];
+        let finished = self.docker(&args)?.limit(LOAD).finish()?;
+        if finished.status.success() {
+            return Ok(());
+        }
+        Err(Problem::failure(finished.error().message)
+            .help("check connectorBuildOptions.baseImage in metadata.yaml, the network, and `mirrors` in `cargo xtask config`")
+            .into())
+    }
+}
+
+impl Layout {
+    /// Every blob that lies in the layout, by the text of its digest: path and size in bytes.
+    fn own_blobs(&self) -> Result<BTreeMap<String, (Utf8PathBuf, u64)>> {
+        let mut digests = BTreeSet::from([self.top.digest.clone()]);
+        for image in self.images.values() {
+            digests.insert(image.document.digest.clone());
+            for descriptor in image.blobs() {
+                digests.insert(layout::digest(descriptor)?);
+            }
+        }
+        let mut blobs = BTreeMap::new();
+        for digest in digests {
+            let path = self.blob(&digest);
+            if let Ok(metadata) = path.metadata() {
+                blobs.insert(digest.to_string(), (path, metadata.len()));
+            }
+        }
+        Ok(blobs)
+    }
+}
+
+/// An OCI layout as one archive.
+fn archive(
+    pipe: &mut dyn Write,
+    index: &str,
+    files: &BTreeMap<String, Utf8PathBuf>,
+) -> io::Result<()> {
+    let mut archive = tar::Builder::new(pipe);
+    for (path, text) in [("oci-layout", OCI_LAYOUT), ("index.json", index)] {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_size(text.len() as u64);
+        archive.append_data(&mut header, path, text.as_bytes())?;
+    }
+    for (digest, path) in files {
+        check_interrupted().map_err(io::Error::other)?;
+        let path_inside = format!("blobs/{}", digest.replace(':', "/"));
+        archive.append_file(path_inside, &mut File::open(path)?)?;
+    }
+    archive.finish()
+}
