@@ -73,7 +73,8 @@ impl<'a> Environments<'a> {
             PythonEnvironment::at(self.context.repo.work(&connector.name).join("environment"));
         self.make(connector, &environment, &pyproject, &lock)
             .with_context(|| format!("make the environment of {}'s tools", connector.name))?;
-        let variables = environment.variables(&module_path(root, connector, &pyproject))?;
+        let variables =
+            environment.variables(&self.uv, &module_path(root, connector, &pyproject))?;
         Ok(Tooling::Ready {
             environment,
             variables,

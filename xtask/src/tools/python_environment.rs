@@ -88,10 +88,13 @@ impl PythonEnvironment {
     }
 
     /// What tools are told by their environment: to use this one, and to leave nothing in the working tree.
-    /// `path` is where Python looks for modules besides.
-    pub fn variables(&self, path: &[Utf8PathBuf]) -> Result<Vec<(String, String)>> {
+    /// `uv` is the one that tasks find, `path` is where Python looks for modules besides.
+    pub fn variables(&self, uv: &Utf8Path, path: &[Utf8PathBuf]) -> Result<Vec<(String, String)>> {
         let venv = self.venv();
         let mut programs = vec![venv.join("bin").into_std_path_buf()];
+        // A plain name is on PATH as it is.
+        let directory = uv.parent().filter(|directory| *directory != "");
+        programs.extend(directory.map(|directory| directory.as_std_path().to_owned()));
         programs.extend(std::env::split_paths(
             &std::env::var_os("PATH").unwrap_or_default(),
         ));
@@ -122,5 +125,31 @@ impl PythonEnvironment {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_of_the_environment_come_first_then_uv() {
+        let environment = PythonEnvironment::at("/work/environment".into());
+        for (uv, expected) in [
+            ("/tools/bin/uv", "/work/environment/venv/bin:/tools/bin:/"),
+            ("uv", "/work/environment/venv/bin:/"),
+        ] {
+            let variables = environment.variables(uv.into(), &["/c".into(), "/c/src".into()]);
+            let variables = variables.unwrap();
+            let of = |name: &str| {
+                let found = variables.iter().find(|(known, _)| known == name);
+                found.unwrap().1.clone()
+            };
+            assert!(of("PATH").starts_with(expected), "{}", of("PATH"));
+            assert_eq!(of("PYTHONPATH"), "/c:/c/src");
+            for cache in ["PYTHONPYCACHEPREFIX", "RUFF_CACHE_DIR", "COVERAGE_FILE"] {
+                assert!(of(cache).starts_with("/work/environment/caches/"));
+            }
+        }
     }
 }

@@ -135,6 +135,9 @@ type Located = (Utf8PathBuf, Place, String);
 const LINES: usize = 20;
 
 fn last_lines(output: &str) -> String {
+    /// poe repeats its help after an error of its own.
+    const HELP: &str = "\nUsage:\n  poe ";
+    let output = output.split(HELP).next().unwrap_or(output);
     let lines: Vec<&str> = output
         .lines()
         .filter(|line| !line.trim().is_empty())
@@ -363,11 +366,20 @@ mod tests {
         for (tool, output) in [
             (Tool::Lint, "error: Failed to spawn: `ruff`\n"),
             (Tool::UnitTests, "ModuleNotFoundError: no\n"),
+            (Tool::Lint, "Error: executable 'ruff' could not be found"),
         ] {
-            let found = of(tool, output, Some("no XML"));
+            let printed = format!("{output}\nUsage:\n  poe [global options] task\nhelp\n");
+            let found = of(tool, &printed, Some("no XML"));
             let (file, line, _, message) = &found[0];
             assert_eq!((file.as_str(), *line), ("c/source-x/poe_tasks.toml", 1));
-            assert!(message.contains("exited with 1") && message.contains(output.trim()));
+            assert_eq!(
+                *message,
+                format!(
+                    "`poe {}` exited with 1\n{}",
+                    tool.task().unwrap(),
+                    output.trim()
+                )
+            );
         }
     }
 

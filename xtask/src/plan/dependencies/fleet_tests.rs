@@ -110,6 +110,23 @@ fn every_lock_resolves_for_both_platforms_to_the_same_packages() {
 }
 
 #[test]
+fn every_lock_gives_an_environment_to_work_in() {
+    let Some(fleet) = fleet() else { return };
+    for (name, pyproject, lock) in locked(&fleet) {
+        let target = target(Platform::LinuxAmd64);
+        let image = Closure::resolve(&pyproject, &lock, target).unwrap();
+        let environment = super::development(&pyproject, &lock, target).expect(&name);
+        let has = |wanted: &str| {
+            let mut packages = environment.packages.iter();
+            packages.any(|planned| planned.name.to_string() == wanted)
+        };
+        assert!(has("pytest"), "{name}");
+        let mut of_image = image.packages.iter();
+        assert!(of_image.all(|planned| has(planned.name.as_ref())), "{name}");
+    }
+}
+
+#[test]
 fn known_sdists_are_found() {
     let Some(fleet) = fleet() else { return };
     let mut found = BTreeSet::new();
