@@ -7,7 +7,7 @@ use std::{
 use serde_yaml::{Mapping, Value};
 use tempfile::TempDir;
 
-use crate::monorepo::Finished;
+use crate::monorepo::{Finished, Monorepo};
 
 const ACTION: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -319,4 +319,60 @@ fn a_failure_of_xtask_fails_the_step_and_outputs_stay() {
     let ran = action().run(&[("connector-name", "source-a")], &job);
     ran.finished.code(3);
     assert_eq!(ran.outputs["connector-name"], "source-a");
+}
+
+/// A job in a repository with source-a, whose `cargo xtask` is the built one and whose docker fails to build.
+fn real(repo: &Monorepo) -> Job {
+    let xtask = repo.xtask();
+    let mut job = Job::new(&format!(
+        "#!/bin/sh\nshift\nPATH=\"$XTASK_PATH\" exec {} \"$@\"\n",
+        env!("CARGO_BIN_EXE_xtask")
+    ));
+    job.work = repo.root();
+    let text = |value: &std::ffi::OsStr| value.to_str().unwrap().to_owned();
+    for (name, value) in xtask.command.get_envs() {
+        let name = if name == "PATH" {
+            "XTASK_PATH".to_owned()
+        } else {
+            text(name)
+        };
+        job.variables.extend(value.map(|value| (name, text(value))));
+    }
+    job.variables
+        .push(("FAKE_DOCKER".to_owned(), "broken-build".to_owned()));
+    job
+}
+
+#[test]
+fn outputs_of_a_build_that_fails_say_what_happened() {
+    let repo = Monorepo::new().manifest_only("source-a");
+    let given = [
+        ("connector-name", "source-a"),
+        ("registry", "127.0.0.1:9/airbyte"),
+    ];
+    let ran = action().run(&given, &real(&repo));
+    ran.finished.code(1).says("it broke");
+    for (output, expected) in [
+        ("connector-name", "source-a"),
+        ("connector-type", "manifest-only"),
+        ("connector-dir", "airbyte-integrations/connectors/source-a"),
+        ("connector-version-tag", "1.2.3"),
+        ("connector-image-name", "127.0.0.1:9/airbyte/source-a:1.2.3"),
+        ("image-exists", "false"),
+        ("build-executed", "false"),
+        ("push-executed", "false"),
+        ("latest-moved", "false"),
+    ] {
+        assert_eq!(ran.outputs[output], expected, "{output}");
+    }
+}
+
+#[test]
+fn a_hostile_name_is_no_connector() {
+    let repo = Monorepo::new().manifest_only("source-a");
+    for name in ["$(touch pwned)", "`touch pwned`", "\"; touch pwned; \""] {
+        let ran = action().run(&[("connector-name", name)], &real(&repo));
+        ran.finished.code(2);
+        assert!(!repo.root().join("pwned").exists());
+    }
 }
