@@ -121,7 +121,7 @@ mod tests {
         let said = Mutex::new(Vec::new());
         let say = |line: &str| said.lock().unwrap().push(line.to_owned());
         let url = server.url("");
-        let registries = Registries::new(Credentials::hub("me", "secret"), &say)
+        let registries = Registries::new(Credentials::hub("me", "secret"), say)
             .with_patience(POLICY, Duration::from_millis(400))
             .with_docker_hub(url.as_str().trim_end_matches('/'));
         let image = "docker.io/airbyte/source-faker".parse().unwrap();
