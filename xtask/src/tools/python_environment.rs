@@ -115,6 +115,8 @@ impl PythonEnvironment {
             ("UV_NO_SYNC", "1".to_owned()),
             ("PYTHONPATH", path.join(":")),
             ("PYTHONPYCACHEPREFIX", cache("pycache")),
+            // Empty is not set: byte-code may be written there, so that the next run need not compile.
+            ("PYTHONDONTWRITEBYTECODE", String::new()),
             ("PYTEST_ADDOPTS", pytest.trim().to_owned()),
             ("RUFF_CACHE_DIR", cache("ruff")),
             // One line a finding, which starts with its place.
