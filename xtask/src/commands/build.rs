@@ -62,10 +62,7 @@ pub fn run(context: &Context, flags: &Build) -> Result<Exit> {
     };
     let planner = Planner::new(context, platforms, &flags.tag, native, ask)?
         .with_builder(flags.builder.as_ref());
-    let plans = connectors
-        .iter()
-        .map(|connector| planner.plan(connector))
-        .collect::<Result<Vec<_>>>()?;
+    let plans = planner.plans(&connectors)?;
     if flags.dry_run {
         return show(context, flags, &plans);
     }

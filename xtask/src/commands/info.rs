@@ -24,7 +24,7 @@ use crate::{
         published,
     },
     report::table,
-    tools::git,
+    tools::git::Revisions,
 };
 
 /// One connector in `--json`.
@@ -115,7 +115,8 @@ impl Facts {
                 .map(|image| image.to_string()),
             base_image: base_image.transpose().map_err(Problem::usage)?,
             dependencies: python.then(|| DependencyFacts::gather(context, connector)),
-            revision: git::revision(&context.repo.root, &connector.directory)?,
+            revision: Revisions::read(&context.repo.root, &connector.directory)?
+                .of(&connector.directory)?,
         })
     }
 

@@ -202,10 +202,7 @@ fn publish_all(
     let native = native.unwrap_or_else(Platform::host);
     let tag: Tag = "dev".parse().map_err(Problem::usage)?;
     let planner = Planner::new(context, platforms, &tag, native, Ask::Engine)?;
-    let plans = wanted
-        .iter()
-        .map(|(connector, _)| planner.plan(connector))
-        .collect::<Result<Vec<_>>>()?;
+    let plans = planner.plans(wanted.iter().map(|(connector, _)| *connector))?;
     let builder = Builder::new(context, &planner, native, &plans)?;
     let work: Vec<_> = wanted.iter().zip(&plans).collect();
     let results = each(&work, config.parallelism(), |((_, found), plan)| {

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, io::ErrorKind};
 use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::Context;
+use super::{Context, work};
 use crate::{
     model::{
         build_system::Pin,
@@ -26,7 +26,7 @@ use crate::{
         dependencies::{self, Dependencies},
         entry_point::{self, EntryPoint},
     },
-    tools::{docker_images, git, host, interpreter, uv},
+    tools::{docker_images, git::Revisions, host, interpreter, uv},
 };
 
 /// Whom to ask what a base image holds.
@@ -47,6 +47,7 @@ pub struct Planner<'a> {
     native: Platform,
     ask: Ask,
     pub docker_images: Utf8PathBuf,
+    revisions: Revisions,
 }
 
 impl<'a> Planner<'a> {
@@ -63,6 +64,7 @@ impl<'a> Planner<'a> {
             .join(&context.resolved.config.docker_images);
         let docker_images =
             docker_images::directory(&configured, &context.repo.target().join("docker-images"))?;
+        let connectors = &context.resolved.config.connectors;
         Ok(Planner {
             context,
             platforms,
@@ -71,6 +73,7 @@ impl<'a> Planner<'a> {
             native,
             ask,
             docker_images,
+            revisions: Revisions::read(&context.repo.root, connectors.as_ref())?,
         })
     }
 
@@ -82,10 +85,21 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// Plans several connectors at a time; the first that can't be planned is the error.
+    pub fn plans<'c>(
+        &self,
+        connectors: impl IntoIterator<Item = &'c Connector>,
+    ) -> Result<Vec<BuildPlan>> {
+        let connectors: Vec<&Connector> = connectors.into_iter().collect();
+        let jobs = self.context.resolved.config.parallelism();
+        let plans = work::each(&connectors, jobs, |connector| self.plan(connector));
+        plans.into_iter().collect()
+    }
+
     pub fn plan(&self, connector: &Connector) -> Result<BuildPlan> {
         let config = &self.context.resolved.config;
         let repo = &self.context.repo;
-        let revision = git::revision(&repo.root, &connector.directory)?;
+        let revision = self.revisions.of(&connector.directory)?;
         let python = match connector.language {
             Some(Language::Python) => Some(self.python(connector)?),
             Some(Language::ManifestOnly) => {

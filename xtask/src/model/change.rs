@@ -50,7 +50,7 @@ impl RepoPath {
     }
 
     /// The path seen from `directory` (empty, or with a slash at its end); None where it lies elsewhere.
-    fn below(&self, directory: &[u8]) -> Option<RepoPath> {
+    pub fn below(&self, directory: &[u8]) -> Option<RepoPath> {
         RepoPath::new(self.0.strip_prefix(directory)?)
     }
 }

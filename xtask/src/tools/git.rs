@@ -2,46 +2,14 @@
 
 pub mod history;
 pub mod objects;
+mod revisions;
 
 use anyhow::{Context, Result};
 use camino::Utf8Path;
 use xshell::{Shell, cmd};
 
+pub use self::revisions::Revisions;
 use super::process::Program;
-use crate::model::revision::{Changed, Revision};
-
-/// What git knows of `directory` (relative to `root`); None outside a work tree or before the first commit.
-pub fn revision(root: &Utf8Path, directory: &Utf8Path) -> Result<Option<Revision>> {
-    let head = git(root, &["rev-parse", "--verify", "--quiet", "HEAD"])?.finish()?;
-    if !head.status.success() {
-        return Ok(None);
-    }
-    let status = git(
-        root,
-        &["status", "--porcelain", "-z", "--", directory.as_str()],
-    )?
-    .output()?;
-    let log = git(
-        root,
-        &[
-            "log",
-            "-1",
-            "--date=format-local:%Y-%m-%dT%H:%M:%SZ",
-            "--format=%ct %cd",
-            "--",
-            directory.as_str(),
-        ],
-    )?
-    .env("TZ", "UTC")
-    .read()?;
-    let origin = git(root, &["config", "--get", "remote.origin.url"])?.finish()?;
-    Ok(Some(Revision {
-        commit: head.text().trim().to_owned(),
-        dirty: !status.stdout.is_empty(),
-        changed: parse_changed(&log),
-        source: https_address(origin.text().trim()),
-    }))
-}
 
 /// A clone of the repository at `root` as it is committed, in `directory`, which is not there yet. It shares the
 /// objects of its origin.
@@ -89,14 +57,6 @@ pub fn version() -> Result<String> {
 fn git(root: &Utf8Path, args: &[&str]) -> Result<Program> {
     let shell = Shell::new().context("open a shell")?;
     Ok(Program::from(cmd!(shell, "git -C {root} {args...}")))
-}
-
-fn parse_changed(text: &str) -> Option<Changed> {
-    let (epoch, date) = text.split_once(' ')?;
-    Some(Changed {
-        epoch: epoch.parse().ok()?,
-        date: date.to_owned(),
-    })
 }
 
 /// `https://host/path` for the forms a remote's address is written in; None for a local path.

@@ -42,6 +42,7 @@ use crate::{
         release::{Mode, ReleaseType},
     },
     plan::{
+        build::BuildPlan,
         publish::{
             request::{self, Asked, Target},
             steps::{Inputs, PublishPlan, Tested},
@@ -49,7 +50,8 @@ use crate::{
         selection::Pages,
     },
     tools::{
-        files, git,
+        files,
+        git::Revisions,
         process::check_interrupted,
         registry::{Credentials, Registries},
         retry::Policy,
@@ -104,7 +106,7 @@ pub fn run(context: &mut Context, global: &Global, flags: &Publish) -> Result<Ex
     let native = native(context, flags, &looked)?;
     let tag: Tag = LOCAL_TAG.parse().map_err(anyhow::Error::msg)?;
     let planner = planner(context, flags, &looked, native, &tag)?;
-    let prepared = plans(looked, planner.as_ref());
+    let prepared = plans(looked, planner.as_ref(), jobs);
     if flags.plan {
         return show(context, flags, prepared);
     }
@@ -172,7 +174,7 @@ fn chosen(context: &Context, flags: &Publish) -> Result<Vec<Connector>> {
 /// Where each connector goes, when all of it makes sense.
 fn targets(context: &Context, flags: &Publish, connectors: &[Connector]) -> Result<Vec<Target>> {
     let revision = match flags.release_type {
-        ReleaseType::PreRelease => git::revision(&context.repo.root, Utf8Path::new("."))?,
+        ReleaseType::PreRelease => Some(Revisions::read(&context.repo.root, Utf8Path::new("."))?),
         ReleaseType::Main => None,
     };
     let asked = Asked {
@@ -181,7 +183,7 @@ fn targets(context: &Context, flags: &Publish, connectors: &[Connector]) -> Resu
         mode: flags.mode(),
         existing: flags.existing(),
         release: flags.release_type,
-        commit: revision.as_ref().map(|revision| revision.commit.as_str()),
+        commit: revision.as_ref().and_then(Revisions::commit),
     };
     request::targets(&asked, connectors, &context.resolved.config)
         .map_err(|problems| Problem::all("this can't be published", problems).into())
@@ -288,12 +290,19 @@ fn planner<'a>(
     Planner::new(context, platforms, tag, native, ask).map(Some)
 }
 
-fn plans<'a>(looked: Vec<Looked<'a>>, planner: Option<&Planner<'_>>) -> Vec<Prepared<'a>> {
-    let prepare = |one: Looked<'a>| {
+fn plans<'a>(
+    looked: Vec<Looked<'a>>,
+    planner: Option<&Planner<'_>>,
+    jobs: NonZeroUsize,
+) -> Vec<Prepared<'a>> {
+    let builds = each(&looked, jobs, |one| {
+        let inputs = one.inputs.as_ref().ok();
+        let planner = planner.filter(|_| inputs.is_some_and(Inputs::builds))?;
+        Some(planner.plan(one.connector))
+    });
+    let prepare = |(one, build): (Looked<'a>, Option<Result<BuildPlan>>)| {
         let plan = one.inputs.and_then(|mut inputs| {
-            if let Some(planner) = planner.filter(|_| inputs.builds()) {
-                inputs.build = Some(planner.plan(one.connector)?);
-            }
+            inputs.build = build.transpose()?;
             Ok(PublishPlan::new(inputs))
         });
         Prepared {
@@ -303,7 +312,7 @@ fn plans<'a>(looked: Vec<Looked<'a>>, planner: Option<&Planner<'_>>) -> Vec<Prep
             plan,
         }
     };
-    looked.into_iter().map(prepare).collect()
+    looked.into_iter().zip(builds).map(prepare).collect()
 }
 
 /// Prints what would be done.

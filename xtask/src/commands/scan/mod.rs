@@ -43,10 +43,7 @@ pub fn run(context: &Context, flags: &Scan) -> Result<Exit> {
     let platforms = flags.platform.resolve(&config.platforms);
     let native = build::engine_platform(context, &platforms)?;
     let planner = Planner::new(context, platforms, &flags.tag, native, Ask::Engine)?;
-    let plans = connectors
-        .iter()
-        .map(|connector| planner.plan(connector))
-        .collect::<Result<Vec<_>>>()?;
+    let plans = planner.plans(&connectors)?;
     let builder = Builder::new(context, &planner, native, &plans)?;
     let say = |line: &str| context.report.note(line);
     let registries = Registries::new(Credentials::gather()?, say);

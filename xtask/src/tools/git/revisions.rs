@@ -1,0 +1,102 @@
+//! The commit that images are made from: what is the same for all connectors is asked once.
+
+use anyhow::{Context, Result};
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{git, origin};
+use crate::model::{
+    change::{self, Change},
+    revision::{Changed, Revision},
+};
+
+/// What git says of a work tree.
+#[derive(Debug)]
+pub struct Revisions {
+    root: Utf8PathBuf,
+    /// None outside a work tree or before the first commit.
+    head: Option<Head>,
+}
+
+#[derive(Debug)]
+struct Head {
+    commit: String,
+    source: Option<String>,
+    /// What differs from the commit, as seen from the root.
+    changes: Vec<Change>,
+}
+
+impl Revisions {
+    /// Asks about all that lies below `directory`, relative to `root`.
+    pub fn read(root: &Utf8Path, directory: &Utf8Path) -> Result<Revisions> {
+        let parsed = git(
+            root,
+            &["rev-parse", "--quiet", "--show-prefix", "--verify", "HEAD"],
+        )?
+        .finish()?;
+        let mut revisions = Revisions {
+            root: root.to_owned(),
+            head: None,
+        };
+        if parsed.status.success() {
+            let text = parsed.text();
+            let (prefix, commit) = text
+                .trim_end()
+                .rsplit_once('\n')
+                .unwrap_or(("", text.trim()));
+            let status = ["status", "--porcelain=v2", "-z", "--", directory.as_str()];
+            let status = git(root, &status)?.output()?;
+            let changes = change::parse_status(&status.stdout)
+                .map_err(anyhow::Error::msg)
+                .with_context(|| format!("read the output of `{}`", status.line))?;
+            revisions.head = Some(Head {
+                commit: commit.to_owned(),
+                source: origin(root)?,
+                changes: change::below(changes, prefix.as_bytes()),
+            });
+        }
+        Ok(revisions)
+    }
+
+    /// The commit that is checked out.
+    pub fn commit(&self) -> Option<&str> {
+        self.head.as_ref().map(|head| head.commit.as_str())
+    }
+
+    /// What git knows of a directory (relative to the root); None outside a work tree or before the first commit.
+    pub fn of(&self, directory: &Utf8Path) -> Result<Option<Revision>> {
+        let Some(head) = &self.head else {
+            return Ok(None);
+        };
+        let log = git(
+            &self.root,
+            &[
+                "log",
+                "-1",
+                "--date=format-local:%Y-%m-%dT%H:%M:%SZ",
+                "--format=%ct %cd",
+                "--",
+                directory.as_str(),
+            ],
+        )?
+        .env("TZ", "UTC")
+        .read()?;
+        let inside = format!("{directory}/");
+        Ok(Some(Revision {
+            commit: head.commit.clone(),
+            dirty: head
+                .changes
+                .iter()
+                .any(|change| change.path.below(inside.as_bytes()).is_some()),
+            changed: parse_changed(&log),
+            source: head.source.clone(),
+        }))
+    }
+}
+
+fn parse_changed(text: &str) -> Option<Changed> {
+    let (epoch, date) = text.split_once(' ')?;
+    Some(Changed {
+        epoch: epoch.parse().ok()?,
+        date: date.to_owned(),
+    })
+}
