@@ -1,10 +1,9 @@
 //! What is measured on: a clone of the repository, with the engine, and a part of the registry of its own.
 
-use std::{cell::Cell, fs};
+use std::{cell::Cell, fs, os::unix::fs::symlink};
 
 use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
-use serde_json::Value;
 use xshell::{Shell, cmd};
 
 use crate::{
@@ -15,7 +14,9 @@ use crate::{
     tools::{
         docker::Engine,
         files::{remove_directory, write, write_program},
-        git, host, pip,
+        git,
+        grype::{self, Grype},
+        host, pip,
         process::Program,
     },
 };
@@ -43,12 +44,19 @@ impl<'a> Bed<'a> {
         let clone = directory.join("repository");
         remove_directory(&clone)?;
         git::clone(&context.repo.root, &clone)?;
+        // Programs are fetched once; a machine has them.
+        let (tools, repo) = (context.repo.tools(), Repo { root: clone });
+        for directory in [&tools, &repo.target()] {
+            fs::create_dir_all(directory).with_context(|| format!("make {directory}"))?;
+        }
+        let link = repo.tools();
+        symlink(&tools, &link).with_context(|| format!("make {link}"))?;
         write(&directory.join("Dockerfile"), old_flow::DOCKERFILE)?;
         let xtask = std::env::current_exe().context("find this program")?;
         let registry = &context.resolved.config.registry;
         Ok(Bed {
             context,
-            repo: Repo { root: clone },
+            repo,
             xtask: Utf8PathBuf::try_from(xtask).context("this program's path is not UTF-8")?,
             registry: format!("{registry}/bench-{}", std::process::id()),
             parts: Cell::new(0),
@@ -95,6 +103,15 @@ impl<'a> Bed<'a> {
         Ok(program)
     }
 
+    /// This program publishing these connectors.
+    pub fn publish(&self, registry: &str, connectors: &[&str]) -> Result<Program> {
+        let flags = ["--dry-run=false", "--push-latest=true", "--json"];
+        self.xtask(
+            registry,
+            &[&["connector", "publish"], connectors, &flags].concat(),
+        )
+    }
+
     /// This program at work in another repository, without an engine.
     pub fn xtask_in(&self, root: &Utf8Path, arguments: &[&str]) -> Result<Program> {
         let shell = Shell::new().context("open a shell")?;
@@ -118,16 +135,37 @@ impl<'a> Bed<'a> {
             .with_context(|| format!("find {name}"))
     }
 
-    /// The images that this program made in the engine, and the old flow's.
+    /// Removes images from the engine; those that are not there are as good as removed.
     pub fn remove_images(&self, images: &[ImageRef]) -> Result<()> {
         for image in images {
             let image = image.to_string();
-            // One that is not there is as good as removed.
             self.engine()
                 .docker(&["image", "rm", "--force", &image])?
                 .finish()?;
         }
         Ok(())
+    }
+
+    /// How the scanner is called on an image in a registry; None where there is none, or no database for it.
+    pub fn scanner(&self) -> Result<Option<Vec<String>>> {
+        let config = &self.context.resolved.config;
+        let tools = self.context.repo.tools();
+        let sources = grype::Sources {
+            tools: &config.tools,
+            image: config.tools.scanner_image()?,
+            engine: self.engine(),
+            cache: &tools,
+        };
+        let grype = Grype::find(&sources)?;
+        if grype.database().is_err() {
+            return Ok(None);
+        }
+        Ok(match grype.from {
+            grype::From::Path => Some(vec!["grype".to_owned()]),
+            grype::From::Built(path) => Some(vec![path.into_string()]),
+            // Its report would have to leave the container, which the old flow does not do.
+            grype::From::Image(..) => None,
+        })
     }
 
     /// Empties what the engine's builder and this program keep. Fetched programs stay: a machine has them.
@@ -142,7 +180,7 @@ impl<'a> Bed<'a> {
         };
         for entry in entries {
             let entry = entry.with_context(|| format!("read {target}"))?;
-            if entry.file_name() != "tools" {
+            if entry.path() != self.repo.tools() {
                 remove_directory(entry.path())?;
             }
         }
@@ -212,15 +250,6 @@ impl<'a> Bed<'a> {
             .collect();
         self.context.sandbox().forget(&parts)
     }
-}
-
-/// The images named in what `connector build --json` printed.
-pub fn images(printed: &[u8]) -> Result<Vec<ImageRef>> {
-    let made: Vec<Value> = serde_json::from_slice(printed).context("read what was built")?;
-    made.iter()
-        .filter_map(|one| one["image"].as_str())
-        .map(|image| image.parse().map_err(anyhow::Error::msg))
-        .collect()
 }
 
 /// The bench pushes; a registry that is only the default is not meant for that.

@@ -132,6 +132,12 @@ impl Measurement<'_> {
     }
 
     fn cold(&self, name: &str) -> Result<Runs> {
+        // Programs are fetched by whoever comes first.
+        let first = self.work(Side::Ours, &self.bed.empty_registry(), &[name])?;
+        self.bed.remove_images(&first.images)?;
+        if self.bed.scanner()?.is_none() {
+            self.remark("no vulnerability database is there: neither side scans");
+        }
         let mut runs = self.rounds(&[Side::Ours, Side::OldFlow], |side| {
             self.emptied(side, &[name])
         })?;
@@ -190,13 +196,12 @@ impl Measurement<'_> {
 
     fn no_change(&self, name: &str) -> Result<Runs> {
         let registry = self.bed.empty_registry();
-        let mut images: Vec<ImageRef> = self.work(Side::Ours, &registry, &[name])?.images;
-        let runs = self.rounds(&[Side::Ours], |side| {
-            Ok(self.work(side, &registry, &[name])?.run)
-        });
-        images.dedup();
-        self.bed.remove_images(&images)?;
-        runs
+        let first = self.work(Side::Ours, &registry, &[name])?;
+        self.bed.remove_images(&first.images)?;
+        self.remark("measured where no engine answers: nothing is pulled, built or run");
+        self.rounds(&[Side::Ours], |_| {
+            Ok(sides::ours_without_engine(self.bed, &registry, &[name])?.run)
+        })
     }
 
     fn batch(&self) -> Result<Runs> {
@@ -219,6 +224,7 @@ impl Measurement<'_> {
         let image = |side: Side| made.iter().find(|(owner, _)| *owner == side);
         // The first start unpacks and reads what later ones find in memory.
         for (_, image) in &made {
+            sides::pull(self.bed, image)?;
             sides::start(self.bed, image)?;
         }
         let runs = self.rounds(&sides, |side| {

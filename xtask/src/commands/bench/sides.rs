@@ -1,15 +1,18 @@
 //! One run of one side, timed.
 
-use std::time::Instant;
+use std::{fs, time::Instant};
 
 use anyhow::{Context as _, Result};
+use camino::Utf8PathBuf;
+use serde::Deserialize;
 use xshell::{Shell, cmd};
 
-use super::bed::{Bed, images};
+use super::bed::Bed;
 use crate::{
     model::{connector::Connector, image::ImageRef, platform::Platform, problem::Problem},
     plan::{
         bench::{
+            events,
             figures::{Phase, Run},
             old_flow::{OldFlow, Step},
         },
@@ -25,23 +28,48 @@ pub struct Timed {
     pub images: Vec<ImageRef>,
 }
 
+/// What `connector publish --json` prints, as far as it is used here.
+#[derive(Deserialize)]
+struct Published {
+    /// Directory of the run's record.
+    record: Utf8PathBuf,
+    connectors: Vec<PublishedConnector>,
+}
+
+#[derive(Deserialize)]
+struct PublishedConnector {
+    image: ImageRef,
+}
+
 /// This program, for several connectors in one call.
 pub fn ours(bed: &Bed, registry: &str, connectors: &[&str]) -> Result<Timed> {
-    let arguments = [
-        &["connector", "build"],
-        connectors,
-        &["--platform", "all", "--json"],
-    ]
-    .concat();
-    let program = bed.xtask(registry, &arguments)?;
+    timed_publish(bed.publish(registry, connectors)?)
+}
+
+/// The same where no engine answers: what is there already needs none, and nothing can be pulled or built.
+pub fn ours_without_engine(bed: &Bed, registry: &str, connectors: &[&str]) -> Result<Timed> {
+    let program = bed.publish(registry, connectors)?;
+    timed_publish(program.env("DOCKER_HOST", "unix:///nowhere/docker.sock"))
+}
+
+fn timed_publish(program: Program) -> Result<Timed> {
     let start = Instant::now();
     let finished = program.output()?;
+    let value = start.elapsed().as_secs_f64();
+    let published: Published =
+        serde_json::from_slice(&finished.stdout).context("read what was published")?;
+    let events = published.record.join("events.jsonl");
+    let events = fs::read_to_string(&events).with_context(|| format!("read {events}"))?;
+    let images = published
+        .connectors
+        .into_iter()
+        .map(|connector| connector.image);
     Ok(Timed {
         run: Run {
-            value: start.elapsed().as_secs_f64(),
-            phases: Vec::new(),
+            value,
+            phases: events::phases(&events),
         },
-        images: images(&finished.stdout)?,
+        images: images.collect(),
     })
 }
 
@@ -53,6 +81,7 @@ pub fn old_flow(bed: &Bed, registry: &str, connectors: &[&str]) -> Result<Timed>
         .collect::<Result<Vec<_>>>()?;
     let network = bed.network_flags();
     let pip = bed.pip()?;
+    let scan = bed.scanner()?;
     let mut timed = Timed {
         run: Run {
             value: 0.0,
@@ -73,7 +102,7 @@ pub fn old_flow(bed: &Bed, registry: &str, connectors: &[&str]) -> Result<Timed>
             native: native(bed)?,
             platforms: &bed.context.resolved.config.platforms,
             network: &network,
-            scan: None,
+            scan: scan.as_deref(),
         };
         for step in flow.steps() {
             let phase = timed_step(bed, &step)?;
@@ -92,7 +121,14 @@ fn timed_step(bed: &Bed, step: &Step) -> Result<Phase> {
     } else {
         let shell = Shell::new().context("open a shell")?;
         let program = &step.program;
+        // The one that is not docker is the scanner.
         Program::from(cmd!(shell, "{program} {arguments...}"))
+            .env("GRYPE_DB_AUTO_UPDATE", "false")
+            .env("GRYPE_CHECK_FOR_APP_UPDATE", "false")
+            .env(
+                "GRYPE_REGISTRY_INSECURE_USE_HTTP",
+                loopback(bed).to_string(),
+            )
     };
     let start = Instant::now();
     program
@@ -102,6 +138,21 @@ fn timed_step(bed: &Bed, step: &Step) -> Result<Phase> {
         name: step.name.to_owned(),
         value: start.elapsed().as_secs_f64(),
     })
+}
+
+/// Whether the registry is one that docker speaks plain HTTP to.
+fn loopback(bed: &Bed) -> bool {
+    let registry = &bed.context.resolved.config.registry;
+    registry.starts_with("127.0.0.1") || registry.starts_with("localhost")
+}
+
+/// Fetches an image for the host's platform, as whoever runs it does.
+pub fn pull(bed: &Bed, image: &ImageRef) -> Result<()> {
+    let image = image.to_string();
+    bed.engine()
+        .docker(&["pull", "--quiet", &image])?
+        .output()?;
+    Ok(())
 }
 
 fn base(bed: &Bed, connector: &Connector) -> Result<String> {

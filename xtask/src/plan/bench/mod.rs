@@ -1,5 +1,6 @@
 //! What is measured, in which order, what it is compared with and what it must reach.
 
+pub mod events;
 pub mod figures;
 pub mod old_flow;
 

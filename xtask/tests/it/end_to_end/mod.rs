@@ -4,6 +4,7 @@
 //! `cargo xtask ci` takes it down at its end.
 
 mod assemble;
+mod bench;
 mod package;
 mod scan;
 mod tool_checks;
