@@ -437,6 +437,10 @@ pub struct Publish {
     /// main tags with the version, pre-release with VERSION-dev.COMMIT
     #[arg(long, value_name = "TYPE", default_value = "main")]
     pub release_type: ReleaseType,
+    /// `auto` assembles what needs no command run in the image and leaves the rest to `docker`; `assemble`; `docker`;
+    /// or the name of one of buildx's builders
+    #[arg(long, value_name = "BUILDER")]
+    pub builder: Option<Builder>,
     /// How many connectors are worked on at a time [default: `jobs` of `cargo xtask config`]
     #[arg(long, value_name = "N")]
     pub jobs: Option<NonZeroUsize>,

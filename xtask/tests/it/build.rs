@@ -76,8 +76,8 @@ fn json_gives_digest_and_where_the_spec_is() {
         .code(0)
         .json();
     assert_eq!(built[0]["image"], "docker.io/airbyte/source-a:t1");
-    // That of the empty index which the fake client writes.
-    let digest = "sha256:dff9de10919148711140d349bf03f1a99eb06f94b03e51715ccebfa7cdc518e2";
+    // That of the index which the fake client writes.
+    let digest = "sha256:4bfbc28867d17a969af61a4f6d379e128411b2702ae0cc8f0438b3e40c4c5a8b";
     assert_eq!(built[0]["digest"], digest);
     let spec = std::fs::read_to_string(built[0]["specs"][0]["path"].as_str().unwrap()).unwrap();
     assert!(spec.contains("\"connectionSpecification\""), "{spec}");

@@ -16,5 +16,6 @@ mod monorepo;
 mod online;
 mod package;
 mod python;
+mod seed_bugs;
 mod selection;
 mod tool_checks;

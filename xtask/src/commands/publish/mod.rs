@@ -45,7 +45,7 @@ use crate::{
         build::BuildPlan,
         publish::{
             request::{self, Asked, Target},
-            steps::{Inputs, PublishPlan, Tested},
+            steps::{Inputs, PublishPlan},
         },
         selection::Pages,
     },
@@ -230,7 +230,6 @@ fn look<'a>(
         release: flags.release_type,
         overridden: !flags.tag_override.is_empty(),
         package,
-        tested: Tested::Stored,
         build: None,
     };
     let pairs = pairs.into_iter().zip(facts);
@@ -277,7 +276,7 @@ fn native(context: &Context, flags: &Publish, looked: &[Looked<'_>]) -> Result<P
 /// None when nothing is built.
 fn planner<'a>(
     context: &'a Context<'a>,
-    flags: &Publish,
+    flags: &'a Publish,
     looked: &[Looked<'_>],
     native: Platform,
     tag: &'a Tag,
@@ -287,7 +286,8 @@ fn planner<'a>(
     }
     let ask = if flags.plan { Ask::Nobody } else { Ask::Engine };
     let platforms = context.resolved.config.platforms.clone();
-    Planner::new(context, platforms, tag, native, ask).map(Some)
+    let planner = Planner::new(context, platforms, tag, native, ask)?;
+    Ok(Some(planner.with_builder(flags.builder.as_ref())))
 }
 
 fn plans<'a>(

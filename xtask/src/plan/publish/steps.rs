@@ -6,7 +6,7 @@ use super::{Action, Found, Package, latest, request::Target};
 use crate::{
     model::{
         image::{Digest, ImageRef},
-        platform::Platform,
+        platform::{self, Platform},
         release::{Existing, Latest, Mode, ReleaseType},
     },
     plan::build::{BuildPlan, SpecCheck},
@@ -81,17 +81,6 @@ impl Step {
     }
 }
 
-/// Where the tested image comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Tested {
-    /// From the engine's store, before it is pushed.
-    Stored,
-    #[allow(dead_code, reason = "builders of buildx's own are not taken yet")]
-    /// Pulled by its digest after it was pushed without a tag: the builder has no store of the engine's.
-    Pulled,
-}
-
 /// What a plan is made from.
 pub struct Inputs<'a> {
     pub target: Target,
@@ -105,7 +94,6 @@ pub struct Inputs<'a> {
     /// Whether the tag was given by hand.
     pub overridden: bool,
     pub package: Package,
-    pub tested: Tested,
     /// Made when something is built.
     pub build: Option<BuildPlan>,
 }
@@ -185,33 +173,22 @@ impl Inputs<'_> {
 fn steps(inputs: &Inputs<'_>, action: Action) -> Vec<Planned> {
     let mut steps = vec![run(Step::Exists, inputs.found.describe())];
     steps.push(built(action, Step::Build, build_reason(inputs, action)));
-    let test = [
-        built(action, Step::Spec, spec_reason(inputs)),
-        built(
-            action,
-            Step::Scan,
-            "each platform's packages are looked up before anything gets a tag".to_owned(),
-        ),
-    ];
-    let push = pushed(
+    let platforms = platform::join(inputs.platforms);
+    steps.push(built(
+        action,
+        Step::Spec,
+        format!("on {platforms}, of the very image that is pushed"),
+    ));
+    steps.push(built(
+        action,
+        Step::Scan,
+        format!("what {platforms} hold, before any of it is pushed"),
+    ));
+    steps.push(pushed(
         action,
         Step::Push,
-        "by digest, what is there already is left".to_owned(),
-    );
-    match (inputs.tested, action) {
-        (Tested::Pulled, Action::Try) => {
-            let because = "a dry run pushes nothing, and this builder leaves nothing in the engine's store to run";
-            steps.extend([skip(Step::Spec, because.to_owned()), test[1].clone(), push]);
-        }
-        (Tested::Pulled, _) => {
-            steps.push(push);
-            steps.extend(test);
-        }
-        (Tested::Stored, _) => {
-            steps.extend(test);
-            steps.push(push);
-        }
-    }
+        "by digest, without a tag; what is there already is left".to_owned(),
+    ));
     steps.push(pushed(action, Step::Tag, tag_reason(inputs, action)));
     steps.push(pushed(
         action,
@@ -247,16 +224,6 @@ fn refusal(inputs: &Inputs<'_>) -> String {
                 .map_or("nothing".to_owned(), Digest::to_string)
         ),
         _ => "refused".to_owned(),
-    }
-}
-
-fn spec_reason(inputs: &Inputs<'_>) -> String {
-    let platforms = crate::model::platform::join(inputs.platforms);
-    match inputs.tested {
-        Tested::Stored => format!("on {platforms}, of the image that is pushed"),
-        Tested::Pulled => {
-            format!("on {platforms}, of what is pulled by the digest that was pushed")
-        }
     }
 }
 

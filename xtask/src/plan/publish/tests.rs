@@ -248,6 +248,60 @@ fn what_is_there_decides_what_is_done() {
     }
 }
 
+fn planned(found: Found, latest: Latest) -> steps::PublishPlan {
+    let made = targets(
+        &ASKED,
+        &[manifest_only("source-a", "1.2.3")],
+        &Config::default(),
+    );
+    steps::PublishPlan::new(steps::Inputs {
+        target: made.unwrap().remove(0),
+        found,
+        published: None,
+        platforms: &Platform::ALL,
+        mode: Mode::Real,
+        existing: Existing::Keep,
+        latest,
+        release: ReleaseType::Main,
+        overridden: false,
+        package: Package::None,
+        build: None,
+    })
+}
+
+/// The steps that a plan runs, besides looking and telling.
+fn runs(plan: &steps::PublishPlan) -> Vec<&'static str> {
+    let run = plan
+        .steps
+        .iter()
+        .filter(|planned| planned.does == steps::Does::Run);
+    run.map(|planned| planned.step.as_str())
+        .filter(|name| !matches!(*name, "exists" | "outputs"))
+        .collect()
+}
+
+#[test]
+fn bug_14_latest_is_repaired_where_the_version_exists() {
+    assert_eq!(runs(&planned(there(&[]), Latest::Follow)), ["latest"]);
+    assert!(runs(&planned(there(&[]), Latest::Leave)).is_empty());
+}
+
+#[test]
+fn bug_15_a_version_of_which_one_platform_arrived_does_not_exist() {
+    let plan = planned(there(&[Platform::LinuxArm64]), Latest::Follow);
+    assert!(!plan.found.exists());
+    assert_eq!(plan.action, Action::Repair);
+    assert_eq!(
+        runs(&plan),
+        ["build", "spec", "scan", "push", "tag", "verify", "latest"]
+    );
+    assert!(
+        plan.lines()[1].contains("linux/amd64 without linux/arm64"),
+        "{:?}",
+        plan.lines()
+    );
+}
+
 #[test]
 fn a_tag_is_only_overwritten_by_force_or_where_the_plan_saw_a_part() {
     let (ours, old, other) = (digest("ours"), digest("there"), digest("other"));

@@ -6,6 +6,7 @@
 mod assemble;
 mod bench;
 mod package;
+mod publish;
 mod scan;
 mod tool_checks;
 mod wheels;
