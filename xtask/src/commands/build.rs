@@ -123,11 +123,7 @@ fn show(context: &Context, flags: &Build, plans: &[BuildPlan]) -> Result<Exit> {
 /// Builds and tests one connector.
 fn execute(builder: &Builder, plan: &BuildPlan) -> Result<Built> {
     let made = builder.build(plan, |_| ())?;
-    let specs = plan
-        .specs
-        .iter()
-        .map(|check| builder.check_spec(plan, &plan.image, check, |_| ()))
-        .collect::<Result<_>>()?;
+    let specs = builder.check_specs(plan, &plan.specs, |_, _| ())?;
     Ok(Built {
         connector: plan.connector.clone(),
         image: plan.image.clone(),

@@ -19,6 +19,7 @@ use crate::{
         layout::Layout,
         machine_check::{self, Seen},
         uv,
+        work::each,
     },
 };
 
@@ -136,8 +137,23 @@ impl<'a> Builder<'a> {
         Ok(files)
     }
 
+    /// Runs `spec` on several platforms side by side: an emulated one keeps a core busy for long. `log` gets what each
+    /// printed. The results stand in the order of the checks.
+    pub fn check_specs(
+        &self,
+        plan: &BuildPlan,
+        checks: &[SpecCheck],
+        log: impl Fn(&SpecCheck, &str) + Sync,
+    ) -> Result<Vec<CheckedSpec>> {
+        let jobs = self.context.resolved.config.parallelism();
+        let checked = each(checks, jobs, |check| {
+            self.check_spec(plan, &plan.image, check, |text| log(check, text))
+        });
+        checked.into_iter().collect()
+    }
+
     /// Runs `spec` of `image` on one platform, judges it and keeps it; `log` hears what it printed.
-    pub fn check_spec(
+    fn check_spec(
         &self,
         plan: &BuildPlan,
         image: &ImageRef,

@@ -222,9 +222,7 @@ fn try_image(
 }
 
 fn specs(builder: &Builder, plan: &BuildPlan) -> Result<String> {
-    for check in &plan.specs {
-        builder.check_spec(plan, &plan.image, check, |_| ())?;
-    }
+    builder.check_specs(plan, &plan.specs, |_, _| ())?;
     let platforms = plan.specs.iter().map(|check| check.platform.to_string());
     Ok(platforms.collect::<Vec<_>>().join(", "))
 }

@@ -23,6 +23,7 @@ use crate::{
         problem::Problem,
     },
     plan::{
+        build::{BuildPlan, SpecCheck},
         publish::{
             Action, Tagging,
             latest::{self, LatestMove},
@@ -223,16 +224,12 @@ impl Work<'_> {
 
     fn specs(&self) -> Result<()> {
         let (builder, plan) = self.builder()?;
-        for check in self.plan.specs() {
-            let log = |text: &str| {
-                let name = format!("spec-{}", check.platform.architecture());
-                let _ = self
-                    .run
-                    .record
-                    .log(&self.plan.target.connector, &name, text);
-            };
-            builder.check_spec(plan, &plan.image, check, log)?;
-        }
+        let (record, connector) = (self.run.record, &self.plan.target.connector);
+        let log = |check: &SpecCheck, text: &str| {
+            let name = format!("spec-{}", check.platform.architecture());
+            let _ = record.log(connector, &name, text);
+        };
+        builder.check_specs(plan, self.plan.specs(), log)?;
         Ok(())
     }
 
@@ -401,7 +398,7 @@ impl Work<'_> {
         document.with_context(|| format!("{} has no {ours} any more", self.repository.full_name()))
     }
 
-    fn builder(&self) -> Result<(&Builder<'_>, &crate::plan::build::BuildPlan)> {
+    fn builder(&self) -> Result<(&Builder<'_>, &BuildPlan)> {
         let builder = self
             .run
             .builder
