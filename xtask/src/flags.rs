@@ -82,6 +82,8 @@ pub enum Connector {
     PublishPackage(PublishPackage),
     /// Build images and tell what is vulnerable in them
     Scan(Scan),
+    /// Tell what is vulnerable in the images now at `latest`, of all connectors or those named, without pulling one
+    Rescan(Rescan),
     /// Check metadata, files and pages of connectors; `--list` prints every check
     Check(Check),
     /// Raise the version of connectors, in every file that has it
@@ -357,6 +359,15 @@ pub struct Scan {
     pub output_format: ScanFormat,
 }
 
+#[derive(Debug, Args)]
+pub struct Rescan {
+    #[command(flatten)]
+    pub selection: Selection,
+    /// How findings are written; `github` makes annotations and the step summary
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub output_format: ScanFormat,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ScanFormat {
     Text,
@@ -434,6 +445,10 @@ pub struct Publish {
     pub dry_run: bool,
     #[arg(long, help = "Build and push even what exists, saying which digest is replaced by which", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = ArgAction::Set)]
     pub force_publish: bool,
+    /// Sign what is pushed with cosign: with the key in COSIGN_PRIVATE_KEY (COSIGN_PASSWORD), else keyless, by the identity
+    /// of the workflow
+    #[arg(long)]
+    pub sign: bool,
     /// main tags with the version, pre-release with VERSION-dev.COMMIT
     #[arg(long, value_name = "TYPE", default_value = "main")]
     pub release_type: ReleaseType,

@@ -72,6 +72,7 @@ pub fn run(flags: Xtask, report: &Report) -> Result<Exit> {
         Command::Connector(Connector::Publish(publish)) => {
             publish::run(&mut context, &flags.global, &publish)
         }
+        Command::Connector(Connector::Rescan(flags)) => scan::rescan(&context, &flags),
         Command::Connector(Connector::Check(flags)) => check::run(&context, &flags),
         Command::Connector(Connector::Bump(flags)) => bump::run(&context, &flags),
         Command::Connector(Connector::Test(flags)) => test::run(&context, &flags),
@@ -97,6 +98,7 @@ fn needs_engine(command: &Command) -> bool {
         Command::Connector(
             Connector::Build(_)
                 | Connector::Scan(_)
+                | Connector::Rescan(_)
                 | Connector::PublishPackage(_)
                 | Connector::Info(_)
                 | Connector::Test(_)

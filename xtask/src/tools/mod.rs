@@ -2,6 +2,7 @@
 
 pub mod base_store;
 pub mod buildx;
+pub mod cosign;
 pub mod docker;
 pub mod docker_images;
 pub mod engine_store;

@@ -14,7 +14,7 @@ use crate::{
         Context,
         image::{Builder, Made},
         package,
-        scan::Scans,
+        scan::{ScanOutcome, Scans},
     },
     model::{
         connector::Connector,
@@ -33,6 +33,7 @@ use crate::{
         scan::Verdict,
     },
     tools::{
+        cosign::{self, Signing},
         process::check_interrupted,
         registry::{Reference, Registries, Repository, push_layout},
         run_record::{Event, RunRecord, State},
@@ -47,6 +48,7 @@ pub struct Run<'a> {
     pub builder: Option<&'a Builder<'a>>,
     /// None when no image is built.
     pub scans: Option<&'a Scans<'a>>,
+    pub signing: Signing,
     pub record: &'a RunRecord,
     pub sinks: &'a Sinks,
 }
@@ -61,6 +63,8 @@ pub struct Done {
     /// What is worth telling in the table.
     pub notes: Vec<String>,
     made: Option<Made>,
+    /// What the scan of it said.
+    scanned: Option<ScanOutcome>,
 }
 
 /// One connector's work.
@@ -98,6 +102,7 @@ impl Run<'_> {
                 latest_moved: false,
                 notes: Vec::new(),
                 made: None,
+                scanned: None,
             }),
         };
         let result = work.steps();
@@ -238,6 +243,7 @@ impl Work<'_> {
         let made = done.made.as_ref().context("scan what was built")?;
         let scans = self.run.scans.context("what is built is scanned")?;
         let outcome = scans.of_layout(self.connector, &made.layout)?;
+        drop(done);
         self.log(Step::Scan, &outcome.lines().join("\n"))?;
         outcome.warn(self.run.context);
         let summary = match outcome.verdict {
@@ -253,6 +259,7 @@ impl Work<'_> {
             let help = "`cargo xtask connector scan` shows all of it; `scan.ignore` holds what is borne for a while";
             return Err(problem.help(help).into());
         }
+        self.done.borrow_mut().scanned = Some(outcome);
         Ok(())
     }
 
@@ -273,9 +280,26 @@ impl Work<'_> {
             "{} blobs uploaded ({} bytes), {} mounted, {} there",
             pushed.uploaded, pushed.bytes, pushed.mounted, pushed.existed
         );
+        if let (Some(scans), Some(scanned)) = (self.run.scans, &done.scanned) {
+            scans.attach(&self.repository, scanned)?;
+        }
+        self.sign()?;
         self.log(Step::Push, &line)?;
         step.done(line);
         Ok(())
+    }
+
+    /// Signs the index by its digest, so that no tag ever points to what is not signed.
+    fn sign(&self) -> Result<()> {
+        if self.run.signing == Signing::Off {
+            return Ok(());
+        }
+        let (digest, _) = self.built()?;
+        let image = format!("{}@{digest}", self.repository.full_name());
+        cosign::sign(&image)?;
+        let line = format!("check the signature: {}", cosign::verify_line(&image));
+        self.run.context.report.note(&line);
+        self.note(line)
     }
 
     fn tag(&self) -> Result<()> {

@@ -50,6 +50,7 @@ use crate::{
         selection::Pages,
     },
     tools::{
+        cosign::{self, Signing},
         files,
         git::Revisions,
         process::check_interrupted,
@@ -99,6 +100,10 @@ pub fn run(context: &mut Context, global: &Global, flags: &Publish) -> Result<Ex
         targets = self::targets(context, flags, &connectors)?;
     }
     let context = &*context;
+    let signing = match flags.sign {
+        true => cosign::ready()?,
+        false => Signing::Off,
+    };
     let say = |line: &str| context.report.note(line);
     let registries = registries(&say, flags.mode())?;
     let jobs = flags.jobs.unwrap_or(context.resolved.config.parallelism());
@@ -133,6 +138,7 @@ pub fn run(context: &mut Context, global: &Global, flags: &Publish) -> Result<Ex
         registries: &registries,
         builder: builder.as_ref(),
         scans: scans.as_ref(),
+        signing,
         record: &record,
         sinks: &sinks,
     };

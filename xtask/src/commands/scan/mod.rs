@@ -1,11 +1,15 @@
 //! `connector scan`: builds images and tells what is vulnerable in them.
 
+mod rescan;
 mod session;
 
 use anyhow::Result;
 use serde_json::json;
 
-pub use self::session::{ScanOutcome, Scans, sources};
+pub use self::{
+    rescan::run as rescan,
+    session::{ScanOutcome, Scans, sources},
+};
 
 use super::{
     Context, build,

@@ -32,12 +32,16 @@ use crate::{
         grype::{self, Database, Grype},
         layout::{self, Layout, LayoutImage},
         process::check_interrupted,
-        registry::{Reference, Registries},
+        registry::{Attachment, Reference, Registries, Repository},
         retry::Policy,
         syft::{self, Documents},
         work::each,
     },
 };
+
+/// Media types of the lists, registered with IANA.
+const CYCLONEDX: &str = "application/vnd.cyclonedx+json";
+const SPDX: &str = "application/spdx+json";
 
 /// The scans of one run; shared by its threads.
 pub struct Scans<'a> {
@@ -216,13 +220,111 @@ impl<'a> Scans<'a> {
         let latest = latest
             .iter()
             .find(|(of, _)| *of == platform)
-            .and_then(|(_, manifest)| self.known(ready, manifest));
+            .and_then(|(_, manifest)| self.known(ready, connector, manifest));
         Ok(Half {
             platform,
             scanned,
-            base_layers: self.base_layers(image, platform),
+            base_layers: self.base_layers(&image.configuration, platform),
             latest,
         })
+    }
+
+    /// Asks again about the image at `latest`, by the lists that are kept of it or attached to it: none of it is pulled.
+    /// None when there is no such image.
+    ///
+    /// # Errors
+    /// Only after Ctrl-C: a scan that fails is an outcome.
+    pub fn of_published(&self, connector: &Connector) -> Result<Option<ScanOutcome>> {
+        let asked = self.ready().and_then(|ready| {
+            let images = self.images_at_latest(connector)?;
+            images
+                .iter()
+                .map(|(platform, manifest)| {
+                    self.published_half(ready, connector, *platform, manifest)
+                })
+                .collect::<Result<Vec<Half>>>()
+        });
+        match asked {
+            Ok(halves) if halves.is_empty() => Ok(None),
+            Ok(halves) => self.judged(connector, &halves).map(Some),
+            Err(error) if exit_of(&error) == Exit::Interrupted => Err(error),
+            Err(error) => Ok(Some(self.failed(connector, with_help(&error)))),
+        }
+    }
+
+    fn published_half(
+        &self,
+        ready: &Ready,
+        connector: &Connector,
+        platform: Platform,
+        manifest: &Digest,
+    ) -> Result<Half> {
+        let repository = self.repository(connector)?;
+        let documents = self.documents(manifest);
+        if !self.fetched(connector, manifest)? {
+            let image = repository.full_name();
+            return Err(Problem::failure(format!(
+                "no list of what {image}@{manifest} holds is attached to it"
+            ))
+            .help("publish it again: a publish attaches what it scanned")
+            .into());
+        }
+        let scanned = self.scanned(ready, manifest, &documents)?;
+        let configuration = configuration(&repository, manifest)?;
+        Ok(Half {
+            platform,
+            scanned,
+            base_layers: self.base_layers(&configuration, platform),
+            latest: None,
+        })
+    }
+
+    /// Whether a list of what a published manifest holds is kept here, fetching the one attached to it.
+    fn fetched(&self, connector: &Connector, manifest: &Digest) -> Result<bool> {
+        let documents = self.documents(manifest);
+        if documents.cyclonedx.is_file() {
+            return Ok(true);
+        }
+        let repository = self.repository(connector)?;
+        let Some(content) = repository.attached(manifest, CYCLONEDX)? else {
+            return Ok(false);
+        };
+        let text = String::from_utf8(content).context("the list that is attached is no text")?;
+        files::write(&documents.cyclonedx, &text)?;
+        Ok(true)
+    }
+
+    /// The repository that a connector is published to.
+    fn repository(&self, connector: &Connector) -> Result<Repository<'_>> {
+        let registry = &self.context.resolved.config.registry;
+        let image = published::reference(connector, registry).map_err(anyhow::Error::msg)?;
+        Ok(self.registries.repository(&image))
+    }
+
+    /// Attaches the lists of what each half of a published image holds to its manifest: SPDX and CycloneDX.
+    pub fn attach(&self, repository: &Repository<'_>, outcome: &ScanOutcome) -> Result<()> {
+        for image in &outcome.images {
+            let subject = Reference::Digest(image.manifest.clone());
+            let subject = repository
+                .manifest(&subject)?
+                .with_context(|| format!("{} was not pushed", image.manifest))?;
+            for (media_type, path) in [(SPDX, &image.spdx), (CYCLONEDX, &image.cyclonedx)] {
+                if repository.attached(&image.manifest, media_type)?.is_some() {
+                    continue;
+                }
+                let content = fs::read(path).with_context(|| format!("read {path}"))?;
+                repository
+                    .attach(
+                        &subject,
+                        Attachment {
+                            media_type,
+                            content,
+                        },
+                    )
+                    .with_context(|| format!("attach {path} to {}", image.manifest))?;
+            }
+        }
+        Ok(())
     }
 
     /// What `manifest` is vulnerable to, by the list of what it holds; asked once for each database and policy.
@@ -294,7 +396,7 @@ impl<'a> Scans<'a> {
             let digest = layout::digest(descriptor)?;
             let path = layout.blob(&digest);
             if !path.exists() {
-                let base = base_of(image).with_context(|| {
+                let base = base_of(&image.configuration).with_context(|| {
                     format!(
                         "{digest} is not in {}, which names no base image",
                         layout.directory
@@ -307,8 +409,12 @@ impl<'a> Scans<'a> {
     }
 
     /// Digests of the base image's uncompressed layers; None when it can't be asked for them.
-    fn base_layers(&self, image: &LayoutImage, platform: Platform) -> Option<BTreeSet<Digest>> {
-        let asked = base_of(image)
+    fn base_layers(
+        &self,
+        configuration: &ImageConfiguration,
+        platform: Platform,
+    ) -> Option<BTreeSet<Digest>> {
+        let asked = base_of(configuration)
             .context("no base image is named")
             .and_then(|base| {
                 let digest = base.digest.clone().context("no digest is named")?;
@@ -346,11 +452,8 @@ impl<'a> Scans<'a> {
                         .with_context(|| format!("{base} is not for {platform}"))?;
                     asked = Reference::Digest(layout::digest(descriptor)?);
                 }
-                Content::Manifest(manifest) => {
-                    let config = layout::digest(manifest.config())?;
-                    let bytes = repository.blob(&config)?;
-                    let configuration: ImageConfiguration =
-                        serde_json::from_slice(&bytes).context("read its configuration")?;
+                Content::Manifest(_) => {
+                    let configuration = configuration(&repository, &document.digest)?;
                     let layers = configuration.rootfs().diff_ids().iter();
                     return layers
                         .map(|text| text.parse().map_err(anyhow::Error::msg))
@@ -360,24 +463,9 @@ impl<'a> Scans<'a> {
         }
     }
 
-    /// The manifests of the image at `latest`; none when there is no such image or it can't be asked for.
+    /// The manifests of the image at `latest`; none when it can't be asked for, which is said.
     fn latest(&self, connector: &Connector) -> Vec<(Platform, Digest)> {
-        let asked = || -> Result<Vec<(Platform, Digest)>> {
-            let registry = &self.context.resolved.config.registry;
-            let image = published::reference(connector, registry).map_err(anyhow::Error::msg)?;
-            let latest = Reference::Tag("latest".parse().map_err(anyhow::Error::msg)?);
-            let Some(document) = self.registries.repository(&image).manifest(&latest)? else {
-                return Ok(Vec::new());
-            };
-            let Content::Index(index) = document.content().map_err(anyhow::Error::msg)? else {
-                return Ok(Vec::new());
-            };
-            manifest_document::images(&index)
-                .into_iter()
-                .map(|(platform, descriptor)| Ok((platform, layout::digest(descriptor)?)))
-                .collect()
-        };
-        asked().unwrap_or_else(|error| {
+        self.images_at_latest(connector).unwrap_or_else(|error| {
             self.context.report.warning(format_args!(
                 "{}: not compared with the image at latest: {error:#}",
                 connector.name
@@ -386,15 +474,57 @@ impl<'a> Scans<'a> {
         })
     }
 
-    /// What is found in an image of which a list is kept; no image is pulled for it.
-    fn known(&self, ready: &Ready, manifest: &Digest) -> Option<BTreeSet<Known>> {
-        let documents = self.documents(manifest);
-        if !documents.cyclonedx.is_file() {
-            return None;
-        }
-        let scanned = self.scanned(ready, manifest, &documents).ok()?;
-        Some(scan::known(&scanned))
+    /// The manifests of the image at `latest`; none when there is no such image.
+    fn images_at_latest(&self, connector: &Connector) -> Result<Vec<(Platform, Digest)>> {
+        let latest = Reference::Tag("latest".parse().map_err(anyhow::Error::msg)?);
+        let Some(document) = self.repository(connector)?.manifest(&latest)? else {
+            return Ok(Vec::new());
+        };
+        let Content::Index(index) = document.content().map_err(anyhow::Error::msg)? else {
+            anyhow::bail!("the image at latest is for one platform only");
+        };
+        manifest_document::images(&index)
+            .into_iter()
+            .map(|(platform, descriptor)| Ok((platform, layout::digest(descriptor)?)))
+            .collect()
     }
+
+    /// What is found in a published image, when a list of what it holds is kept or attached; it is not pulled for that.
+    fn known(
+        &self,
+        ready: &Ready,
+        connector: &Connector,
+        manifest: &Digest,
+    ) -> Option<BTreeSet<Known>> {
+        let scanned = || -> Result<Option<Scanned>> {
+            if !self.fetched(connector, manifest)? {
+                return Ok(None);
+            }
+            self.scanned(ready, manifest, &self.documents(manifest))
+                .map(Some)
+        };
+        let scanned = scanned().unwrap_or_else(|error| {
+            self.context.report.warning(format_args!(
+                "{}: not compared with the image at latest: {error:#}",
+                connector.name
+            ));
+            None
+        });
+        scanned.as_ref().map(scan::known)
+    }
+}
+
+/// The configuration of a published image.
+pub fn configuration(repository: &Repository<'_>, manifest: &Digest) -> Result<ImageConfiguration> {
+    let document = repository
+        .manifest(&Reference::Digest(manifest.clone()))?
+        .with_context(|| format!("{manifest} is not there"))?;
+    let Content::Manifest(manifest) = document.content().map_err(anyhow::Error::msg)? else {
+        anyhow::bail!("{} is an index, not an image", document.digest);
+    };
+    let bytes = repository.blob(&layout::digest(manifest.config())?)?;
+    serde_json::from_slice(&bytes)
+        .with_context(|| format!("read the configuration of {}", document.digest))
 }
 
 impl Ready {
@@ -471,8 +601,8 @@ fn database(context: &Context, grype: &Grype) -> Result<Database> {
 }
 
 /// The image that another was built on, as its labels have it.
-fn base_of(image: &LayoutImage) -> Option<ImageRef> {
-    let labels = image.configuration.config().as_ref()?.labels().as_ref()?;
+fn base_of(configuration: &ImageConfiguration) -> Option<ImageRef> {
+    let labels = configuration.config().as_ref()?.labels().as_ref()?;
     let label = |name: &str| labels.get(&format!("org.opencontainers.image.base.{name}"));
     let mut base: ImageRef = label("name")?.parse().ok()?;
     base.digest = label("digest").and_then(|digest| digest.parse().ok());

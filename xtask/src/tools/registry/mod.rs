@@ -9,6 +9,7 @@
 )]
 
 mod address;
+mod attachments;
 mod challenge;
 mod credentials;
 mod docker_hub;
@@ -26,12 +27,14 @@ use anyhow::{Context, Result};
 use camino::Utf8PathBuf;
 use ureq::Agent;
 
-use self::{challenge::Challenge, limiter::Limiter};
 pub use self::{
+    address::is_loopback,
+    attachments::Attachment,
     credentials::{Credential, Credentials},
     push::{Pushed, push_layout},
     tagged::Tagged,
 };
+use self::{challenge::Challenge, limiter::Limiter};
 use super::{http, retry::Policy};
 use crate::model::image::{Digest, ImageRef, Tag};
 

@@ -7,6 +7,7 @@ mod assemble;
 mod bench;
 mod package;
 mod publish;
+mod repeat;
 mod scan;
 mod tool_checks;
 mod wheels;

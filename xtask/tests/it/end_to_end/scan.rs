@@ -379,3 +379,106 @@ fn without_any_scanner(sandbox: &Vulnerable, fakes: &Path) {
         assert!(error.contains(expected), "{expected}: {error}");
     }
 }
+
+/// Every file that the registry holds, uploads under way among them.
+fn registry_files() -> Vec<String> {
+    let storage = super::root().join("target/sandbox/registry");
+    let listed = Command::new("find")
+        .arg(storage)
+        .args(["-type", "f"])
+        .output();
+    let mut files: Vec<String> = Finished::from(listed.unwrap())
+        .code(0)
+        .stdout
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_blocked_publish_uploads_nothing_and_what_is_published_is_asked_again_by_its_list() {
+    let _turn = turn();
+    let sandbox = Vulnerable::new();
+    let run = |arguments: &[&str], configure: &dyn Fn(&mut Command)| {
+        let mut command = sandbox.command();
+        configure(command.args(arguments));
+        Finished::from(command.output().unwrap())
+    };
+    let outputs = sandbox.repo.scratch().join("outputs.json");
+    // The registry outlives this test: a version of its own is never there yet.
+    let version = format!("1.2.{}", std::process::id());
+    let path = sandbox
+        .repo
+        .root()
+        .join(format!("{CONNECTORS}/{NAME}/metadata.yaml"));
+    let text = fs::read_to_string(&path)
+        .unwrap()
+        .replace("1.2.3", &version);
+    fs::write(&path, text).unwrap();
+    let publish = [
+        "connector",
+        "publish",
+        NAME,
+        "--dry-run=false",
+        "--push-latest",
+        "--outputs-file",
+        outputs.to_str().unwrap(),
+    ];
+
+    let before = registry_files();
+    let blocked = [&publish[..], &["--config", "scan.on-finding=block"]].concat();
+    run(&blocked, &|_| ())
+        .code(1)
+        .says("the scan of source-vulnerable says 2 high, 1 medium");
+    assert_eq!(registry_files(), before, "nothing was uploaded");
+    let address = sandbox.status["registry"].as_str().unwrap();
+    let tag = format!("http://{address}/v2/airbyte/{NAME}/manifests/{version}");
+    let status = |url: &str| {
+        let output = Command::new("curl")
+            .args([
+                "--silent",
+                "--output",
+                "/dev/null",
+                "--write-out",
+                "%{http_code}",
+                "--head",
+                "--header",
+                "Accept: application/vnd.oci.image.index.v1+json",
+                url,
+            ])
+            .output();
+        Finished::from(output.unwrap()).code(0).stdout
+    };
+    assert_eq!(status(&tag), "404");
+
+    run(&publish, &|_| ())
+        .code(0)
+        .says("2 vulnerable packages at or above the cutoff");
+    assert_eq!(status(&tag), "200");
+    assert_ne!(registry_files(), before);
+    let written = fs::read_to_string(&outputs).unwrap();
+    assert!(written.contains("2 high, 1 medium"), "{written}");
+
+    // Nothing is kept here any more: the lists come from the registry.
+    for kept in ["sboms", "scans"] {
+        fs::remove_dir_all(sandbox.repo.root().join("target/xtask").join(kept)).unwrap();
+    }
+    let again = run(
+        &["connector", "rescan", "--output-format", "json"],
+        &|command| {
+            command.env("PATH", std::env::var_os("PATH").unwrap());
+        },
+    );
+    let again = first(&again.code(0).says("1 of 1 connectors are published"));
+    assert_eq!(exposures(&again), BOTH_HIGH);
+    assert_eq!(
+        again["exposures"][0]["platforms"],
+        json!(["linux/amd64", "linux/arm64"])
+    );
+    assert_eq!(again["exposures"][0]["origin"], "connector");
+    // The same image is published now, so nothing is new in it.
+    let scan = first(&sandbox.scan(&["--output-format", "json"]).code(0));
+    assert_eq!(scan["counts"]["new"], 0);
+}
