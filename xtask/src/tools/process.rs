@@ -328,13 +328,25 @@ impl Finished {
         } else {
             &self.stderr
         };
-        let text = String::from_utf8_lossy(bytes);
+        let text = plain(&String::from_utf8_lossy(bytes));
         let lines: Vec<&str> = text
             .lines()
             .filter(|line| !line.trim().is_empty())
             .collect();
         lines[lines.len().saturating_sub(TAIL)..].join("\n")
     }
+}
+
+/// Without the escape sequences that programs colour their words with (ECMA-48, 5.4): ESC, `[`, parameters, a letter.
+fn plain(text: &str) -> String {
+    let mut parts = text.split("\x1b[");
+    let first = parts.next().unwrap_or_default();
+    let rest = parts.map(|part| {
+        part.trim_start_matches(|c: char| !c.is_ascii_alphabetic())
+            .get(1..)
+            .unwrap_or_default()
+    });
+    std::iter::once(first).chain(rest).collect()
 }
 
 /// Each line behind four spaces.
@@ -472,6 +484,17 @@ mod tests {
     fn program(script: &str) -> Program {
         let shell = Shell::new().unwrap();
         cmd!(shell, "sh -c {script}").into()
+    }
+
+    #[test]
+    fn colours_are_left_out() {
+        for (text, expected) in [
+            ("\x1b[0;31mred\x1b[0m: \x1b[1mx", "red: x"),
+            ("no [31m colour", "no [31m colour"),
+            ("cut \x1b[", "cut "),
+        ] {
+            assert_eq!(plain(text), expected);
+        }
     }
 
     #[test]

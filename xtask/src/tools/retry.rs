@@ -131,8 +131,11 @@ impl Waiting for SayingClock<'_> {
     }
 
     fn again(&self, error: &Error, wait: Duration) {
+        let text = format!("{error:#}");
+        // What a program printed last is why it failed.
+        let reason = text.lines().last().unwrap_or_default().trim();
         (self.say)(&format!(
-            "{}: {error:#}; trying again in {:.1} s",
+            "{}: {reason}; trying again in {:.1} s",
             self.what,
             wait.as_secs_f64()
         ));
