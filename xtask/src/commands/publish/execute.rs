@@ -283,6 +283,7 @@ impl Work<'_> {
         if let (Some(scans), Some(scanned)) = (self.run.scans, &done.scanned) {
             scans.attach(&self.repository, scanned)?;
         }
+        drop(done);
         self.sign()?;
         self.log(Step::Push, &line)?;
         step.done(line);

@@ -482,3 +482,122 @@ fn a_blocked_publish_uploads_nothing_and_what_is_published_is_asked_again_by_its
     let scan = first(&sandbox.scan(&["--output-format", "json"]).code(0));
     assert_eq!(scan["counts"]["new"], 0);
 }
+
+/// cosign on PATH, else one that Go builds from its source once for all tests; None without Go.
+fn cosign() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap();
+    let found = |program: &str| {
+        let files = std::env::split_paths(&path).map(|directory| directory.join(program));
+        files.into_iter().find(|file| file.is_file())
+    };
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cosign");
+    if let Some(there) = found("cosign") {
+        return Some(there);
+    }
+    let built = directory.join("cosign");
+    if !built.is_file() {
+        let go = found("go")?;
+        let install = Command::new(go)
+            .args(["install", "github.com/sigstore/cosign/v2/cmd/cosign@v2.4.3"])
+            .env("GOBIN", &directory)
+            .env("CGO_ENABLED", "0")
+            .output();
+        Finished::from(install.unwrap()).code(0);
+    }
+    Some(built)
+}
+
+#[test]
+fn a_signed_image_verifies_and_a_tag_that_was_moved_does_not() {
+    let Some(cosign) = cosign() else {
+        eprintln!("neither cosign nor Go is here: nothing is signed");
+        return;
+    };
+    let _turn = turn();
+    let sandbox = Vulnerable::new();
+    let keys = sandbox.repo.scratch().join("keys");
+    fs::create_dir_all(&keys).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(&cosign);
+        command.current_dir(&keys).env("COSIGN_PASSWORD", "secret");
+        Finished::from(command.args(arguments).output().unwrap())
+    };
+    run(&["generate-key-pair"]).code(0);
+    let key = fs::read_to_string(keys.join("cosign.key")).unwrap();
+    let version = format!("1.3.{}", std::process::id());
+    let connector = sandbox.repo.root().join(CONNECTORS).join(NAME);
+    let text = fs::read_to_string(connector.join("metadata.yaml")).unwrap();
+    fs::write(
+        connector.join("metadata.yaml"),
+        text.replace("1.2.3", &version),
+    )
+    .unwrap();
+    let publish = |more: &[&str], path: &std::ffi::OsStr| {
+        let mut command = sandbox.command();
+        command.args([
+            "connector",
+            "publish",
+            NAME,
+            "--dry-run=false",
+            "--force-publish",
+        ]);
+        command
+            .args(more)
+            .env("PATH", path)
+            .env("COSIGN_PRIVATE_KEY", &key);
+        Finished::from(command.env("COSIGN_PASSWORD", "secret").output().unwrap())
+    };
+    let bare = std::ffi::OsString::from("/usr/bin:/bin");
+    publish(&["--sign"], &bare)
+        .code(3)
+        .says("--sign: cosign is not installed");
+
+    let there = std::env::split_paths(&std::env::var_os("PATH").unwrap()).collect::<Vec<_>>();
+    let path = std::env::join_paths(
+        [cosign.parent().unwrap().to_owned()]
+            .into_iter()
+            .chain(there),
+    )
+    .unwrap();
+    let signed = publish(&["--sign"], &path).code(0);
+    let line = signed
+        .stderr
+        .lines()
+        .find_map(|line| line.split_once("cosign verify "))
+        .unwrap()
+        .1;
+    let verify = |image: &str| {
+        run(&[
+            "verify",
+            "--key",
+            "cosign.pub",
+            "--insecure-ignore-tlog=true",
+            "--allow-insecure-registry",
+            image,
+        ])
+    };
+    let image = line
+        .split_whitespace()
+        .last()
+        .unwrap()
+        .trim_end_matches(|c| c != '@' && !char::is_ascii_hexdigit(&c));
+    assert!(
+        line.starts_with("--key cosign.pub --insecure-ignore-tlog=true --allow-insecure-registry"),
+        "{line}"
+    );
+    verify(image).code(0);
+    let tag = format!(
+        "{}/airbyte/{NAME}:{version}",
+        sandbox.status["registry"].as_str().unwrap()
+    );
+    verify(&tag).code(0);
+
+    let main = fs::read_to_string(connector.join("main.py")).unwrap();
+    fs::write(connector.join("main.py"), format!("# Changed.\n{main}")).unwrap();
+    publish(&[], &path).code(0);
+    assert_ne!(
+        verify(&tag).status,
+        Some(0),
+        "the tag points to what nobody signed"
+    );
+}
