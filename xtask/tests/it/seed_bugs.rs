@@ -387,6 +387,36 @@ fn bug_12_outputs_tell_what_happened_also_when_a_later_step_fails() {
         assert_eq!(output(&repo, name), expected, "{name}");
     }
     assert!(output(&repo, "connector-image-name").ends_with("/airbyte/source-a:1.2.3"));
+    // Not even the question could be asked, or there is no engine to build with.
+    let repo = one();
+    Scripted::start(&[403]).publish(&repo, &[]).code(1);
+    assert_eq!(
+        (
+            output(&repo, "connector-name").as_str(),
+            output(&repo, "build-executed").as_str()
+        ),
+        ("source-a", "false")
+    );
+    let repo = one();
+    let run = repo.xtask().env("FAKE_DOCKER", "no-engine");
+    let run = run.env(
+        "GITHUB_OUTPUT",
+        repo.scratch().join("outputs").to_str().unwrap(),
+    );
+    run.run(&[
+        "connector",
+        "publish",
+        "source-a",
+        "--registry=registry.invalid/airbyte",
+    ])
+    .code(3);
+    assert_eq!(
+        (
+            output(&repo, "connector-version-tag").as_str(),
+            output(&repo, "push-executed").as_str()
+        ),
+        ("1.2.3", "false")
+    );
     assert!(output(&repo, "base-image").starts_with("docker.io/airbyte/base:1.0.0@sha256:"));
 }
 

@@ -128,7 +128,8 @@ impl Run<'_> {
 
 impl Work<'_> {
     fn steps(&self) -> Result<()> {
-        self.set(&outputs::of_plan(self.plan))?;
+        let exists = self.plan.found.exists().to_string();
+        self.set(&[(Output::ImageExists, exists)])?;
         for planned in &self.plan.steps {
             check_interrupted()?;
             let name = planned.step.as_str();

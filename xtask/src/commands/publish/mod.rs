@@ -105,53 +105,154 @@ pub fn run(context: &mut Context, global: &Global, flags: &Publish) -> Result<Ex
         false => Signing::Off,
     };
     let say = |line: &str| context.report.note(line);
-    let registries = registries(&say, flags.mode())?;
-    let jobs = flags.jobs.unwrap_or(context.resolved.config.parallelism());
-    let looked = look(context, flags, &registries, &connectors, targets, jobs);
-    let native = native(context, flags, &looked)?;
-    let tag: Tag = LOCAL_TAG.parse().map_err(anyhow::Error::msg)?;
-    let planner = planner(context, flags, &looked, native, &tag)?;
-    let prepared = plans(looked, planner.as_ref(), jobs);
-    if flags.plan {
-        return show(context, flags, prepared);
-    }
-    let plans = || prepared.iter().flat_map(|one| one.plan.iter());
-    for line in plans().flat_map(PublishPlan::lines) {
-        context.report.note(line);
-    }
-    let builder = match &planner {
-        Some(planner) => {
-            let builds = plans().filter_map(|plan| plan.build.as_ref());
-            Some(Builder::new(context, planner, native, builds)?)
-        }
-        None => None,
-    };
-    let scans = match plans().any(|plan| plan.action.builds()) {
-        true => Some(Scans::open(context, &registries)?),
-        false => None,
-    };
-    let record = record(context, &prepared)?;
-    let names = prepared.iter().map(|one| one.target.connector.clone());
-    let sinks = Sinks::new(names, flags.outputs_file.clone());
-    let run = Run {
+    let publishing = Publishing {
         context,
-        registries: &registries,
-        builder: builder.as_ref(),
-        scans: scans.as_ref(),
+        flags,
+        registries: &registries(&say, flags.mode())?,
         signing,
-        record: &record,
-        sinks: &sinks,
+        jobs: flags.jobs.unwrap_or(context.resolved.config.parallelism()),
     };
-    let outcomes = execute(&run, prepared, flags, jobs);
+    let looked = publishing.look(&connectors, targets);
+    if flags.plan {
+        return publishing.show(looked);
+    }
+    let names: Vec<_> = looked
+        .iter()
+        .map(|one| one.target.connector.clone())
+        .collect();
+    let sinks = Sinks::new(names.iter().cloned(), flags.outputs_file.clone());
+    for one in &looked {
+        sinks.set(&one.target.connector, &outputs::of_target(&one.target))?;
+    }
+    let done = publishing.carry_out(looked, &sinks);
+    // Whatever ended the run, those who read its outputs are told.
+    for name in &names {
+        sinks.close(name)?;
+    }
     sinks.close_run()?;
-    let results = Results {
-        mode: flags.mode(),
-        record: &record.directory,
-        connectors: outcomes,
-    };
-    let exit = results.report(context, flags)?;
-    check_interrupted()?;
-    Ok(exit)
+    done
+}
+
+/// What the parts of one run share.
+struct Publishing<'a> {
+    context: &'a Context<'a>,
+    flags: &'a Publish,
+    registries: &'a Registries<'a>,
+    signing: Signing,
+    jobs: NonZeroUsize,
+}
+
+impl<'a> Publishing<'a> {
+    /// Prints what would be done.
+    fn show(&self, looked: Vec<Looked<'a>>) -> Result<Exit> {
+        let tag = local_tag()?;
+        let native = native(self.context, self.flags, &looked)?;
+        let planner = planner(self.context, self.flags, &looked, native, &tag)?;
+        show(
+            self.context,
+            self.flags,
+            plans(looked, planner.as_ref(), self.jobs),
+        )
+    }
+
+    /// Plans, builds, tests and publishes, and reports what came of it.
+    fn carry_out(&self, looked: Vec<Looked<'a>>, sinks: &Sinks) -> Result<Exit> {
+        let Publishing {
+            context,
+            flags,
+            registries,
+            signing,
+            jobs,
+        } = *self;
+        let tag = local_tag()?;
+        let native = native(context, flags, &looked)?;
+        let planner = planner(context, flags, &looked, native, &tag)?;
+        let prepared = plans(looked, planner.as_ref(), jobs);
+        let plans = || prepared.iter().flat_map(|one| one.plan.iter());
+        for line in plans().flat_map(PublishPlan::lines) {
+            context.report.note(line);
+        }
+        let builder = match &planner {
+            Some(planner) => {
+                let builds = plans().filter_map(|plan| plan.build.as_ref());
+                Some(Builder::new(context, planner, native, builds)?)
+            }
+            None => None,
+        };
+        let scans = match plans().any(|plan| plan.action.builds()) {
+            true => Some(Scans::open(context, registries)?),
+            false => None,
+        };
+        let record = record(context, &prepared)?;
+        let run = Run {
+            context,
+            registries,
+            builder: builder.as_ref(),
+            scans: scans.as_ref(),
+            signing,
+            record: &record,
+            sinks,
+        };
+        let outcomes = execute(&run, prepared, flags, jobs);
+        let results = Results {
+            mode: flags.mode(),
+            record: &record.directory,
+            connectors: outcomes,
+        };
+        let exit = results.report(context, flags)?;
+        check_interrupted()?;
+        Ok(exit)
+    }
+
+    /// Asks registry and package index about every connector.
+    fn look(&self, connectors: &'a [Connector], targets: Vec<Target>) -> Vec<Looked<'a>> {
+        let Publishing {
+            context,
+            flags,
+            registries,
+            jobs,
+            ..
+        } = *self;
+        let platforms = &context.resolved.config.platforms;
+        let pairs: Vec<_> = connectors.iter().zip(targets).collect();
+        let facts = each(&pairs, jobs, |(connector, target)| {
+            let found = facts::found(registries, &target.image, platforms, flags.mode())?;
+            Ok((found, facts::package(context, connector, flags.mode())?))
+        });
+        let inputs = |target: &Target, found, package| Inputs {
+            target: target.clone(),
+            found,
+            published: facts::published(&context.repo, &target.image),
+            platforms,
+            mode: flags.mode(),
+            existing: flags.existing(),
+            latest: flags.latest(),
+            release: flags.release_type,
+            overridden: !flags.tag_override.is_empty(),
+            package,
+            build: None,
+        };
+        let pairs = pairs.into_iter().zip(facts);
+        pairs
+            .map(|((connector, target), facts)| {
+                let mut package = None;
+                let inputs = facts.map(|(found, (planned, its))| {
+                    package = its;
+                    inputs(&target, found, planned)
+                });
+                Looked {
+                    connector,
+                    target,
+                    package,
+                    inputs,
+                }
+            })
+            .collect()
+    }
+}
+
+fn local_tag() -> Result<Tag> {
+    LOCAL_TAG.parse().map_err(anyhow::Error::msg)
 }
 
 /// The connectors that the flags mean.
@@ -209,51 +310,6 @@ struct Looked<'a> {
     target: Target,
     package: Option<package::Found>,
     inputs: Result<Inputs<'a>>,
-}
-
-fn look<'a>(
-    context: &'a Context,
-    flags: &Publish,
-    registries: &Registries<'_>,
-    connectors: &'a [Connector],
-    targets: Vec<Target>,
-    jobs: NonZeroUsize,
-) -> Vec<Looked<'a>> {
-    let platforms = &context.resolved.config.platforms;
-    let pairs: Vec<_> = connectors.iter().zip(targets).collect();
-    let facts = each(&pairs, jobs, |(connector, target)| {
-        let found = facts::found(registries, &target.image, platforms, flags.mode())?;
-        Ok((found, facts::package(context, connector, flags.mode())?))
-    });
-    let inputs = |target: &Target, found, package| Inputs {
-        target: target.clone(),
-        found,
-        published: facts::published(&context.repo, &target.image),
-        platforms,
-        mode: flags.mode(),
-        existing: flags.existing(),
-        latest: flags.latest(),
-        release: flags.release_type,
-        overridden: !flags.tag_override.is_empty(),
-        package,
-        build: None,
-    };
-    let pairs = pairs.into_iter().zip(facts);
-    pairs
-        .map(|((connector, target), facts)| {
-            let mut package = None;
-            let inputs = facts.map(|(found, (planned, its))| {
-                package = its;
-                inputs(&target, found, planned)
-            });
-            Looked {
-                connector,
-                target,
-                package,
-                inputs,
-            }
-        })
-        .collect()
 }
 
 /// Whether anything is built.
@@ -390,6 +446,9 @@ fn execute(
         };
         if flags.fail_fast && outcome.error.is_some() {
             stop.store(true, Ordering::SeqCst);
+        }
+        if let Err(error) = run.sinks.close(&target.connector) {
+            outcome.error.get_or_insert(error);
         }
         outcome.outputs = run.sinks.of(&target.connector);
         outcome

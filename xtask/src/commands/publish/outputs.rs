@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use crate::{
     model::{connector::ConnectorName, platform},
-    plan::publish::steps::PublishPlan,
+    plan::publish::request::Target,
     tools::{files, github},
 };
 
@@ -160,6 +160,9 @@ impl Sinks {
         let rest: Vec<_> = missing
             .map(|output| (output, output.otherwise().to_owned()))
             .collect();
+        if rest.is_empty() {
+            return Ok(());
+        }
         self.set(connector, &rest)
     }
 
@@ -175,9 +178,8 @@ impl Sinks {
     }
 }
 
-/// What the plan alone tells.
-pub fn of_plan(plan: &PublishPlan) -> Vec<(Output, String)> {
-    let target = &plan.target;
+/// What is known before anything is asked.
+pub fn of_target(target: &Target) -> Vec<(Output, String)> {
     let tag = target.image.tag.as_ref().map(ToString::to_string);
     vec![
         (Output::ConnectorName, target.connector.to_string()),
@@ -186,7 +188,6 @@ pub fn of_plan(plan: &PublishPlan) -> Vec<(Output, String)> {
         (Output::BaseImage, target.base.declared.to_string()),
         (Output::VersionTag, tag.unwrap_or_default()),
         (Output::ImageName, target.image.to_string()),
-        (Output::ImageExists, plan.found.exists().to_string()),
     ]
 }
 

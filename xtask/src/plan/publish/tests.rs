@@ -249,6 +249,10 @@ fn what_is_there_decides_what_is_done() {
 }
 
 fn planned(found: Found, latest: Latest) -> steps::PublishPlan {
+    planned_with(found, latest, Package::None, Mode::Real)
+}
+
+fn planned_with(found: Found, latest: Latest, package: Package, mode: Mode) -> steps::PublishPlan {
     let made = targets(
         &ASKED,
         &[manifest_only("source-a", "1.2.3")],
@@ -259,12 +263,12 @@ fn planned(found: Found, latest: Latest) -> steps::PublishPlan {
         found,
         published: None,
         platforms: &Platform::ALL,
-        mode: Mode::Real,
+        mode,
         existing: Existing::Keep,
         latest,
         release: ReleaseType::Main,
         overridden: false,
-        package: Package::None,
+        package,
         build: None,
     })
 }
@@ -278,6 +282,55 @@ fn runs(plan: &steps::PublishPlan) -> Vec<&'static str> {
     run.map(|planned| planned.step.as_str())
         .filter(|name| !matches!(*name, "exists" | "outputs"))
         .collect()
+}
+
+#[test]
+fn a_package_follows_its_image_once() {
+    let name = || "airbyte-source-a 1.2.3".to_owned();
+    let because = || "no route".to_owned();
+    for (found, package, mode, expected) in [
+        (there(&[]), Package::None, Mode::Real, false),
+        (
+            there(&[]),
+            Package::Exists { name: name() },
+            Mode::Real,
+            false,
+        ),
+        (
+            there(&[]),
+            Package::Missing { name: name() },
+            Mode::Real,
+            true,
+        ),
+        (
+            Found::Absent,
+            Package::Missing { name: name() },
+            Mode::Real,
+            true,
+        ),
+        (
+            Found::Absent,
+            Package::Missing { name: name() },
+            Mode::DryRun,
+            true,
+        ),
+        (
+            Found::Absent,
+            Package::Unknown { because: because() },
+            Mode::DryRun,
+            false,
+        ),
+        (
+            Found::Unknown { because: because() },
+            Package::Missing { name: name() },
+            Mode::Real,
+            false,
+        ),
+    ] {
+        let text = format!("{found:?} {package:?} {mode:?}");
+        let plan = planned_with(found, Latest::Leave, package, mode);
+        assert_eq!(runs(&plan).contains(&"pypi"), expected, "{text}");
+    }
 }
 
 #[test]

@@ -2,11 +2,6 @@
 //!
 //! Everything is asked with retries, as many requests at a time as a host bears, and as whom the credentials say. What
 //! comes back is checked against its digest.
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "`connector publish` is what uses all of it"
-)]
 
 mod address;
 mod attachments;
@@ -28,11 +23,7 @@ use camino::Utf8PathBuf;
 use ureq::Agent;
 
 pub use self::{
-    address::is_loopback,
-    attachments::Attachment,
-    credentials::{Credential, Credentials},
-    push::{Pushed, push_layout},
-    tagged::Tagged,
+    address::is_loopback, attachments::Attachment, credentials::Credentials, push::push_layout,
 };
 use self::{challenge::Challenge, limiter::Limiter};
 use super::{http, retry::Policy};
@@ -164,11 +155,6 @@ impl<'a> Registries<'a> {
             docker_hub: address.to_owned(),
             ..self
         }
-    }
-
-    /// What is known for a registry (host and port).
-    pub fn credential(&self, registry: &str) -> Result<Option<Credential>> {
-        self.credentials.of(registry)
     }
 
     /// The repository that an image lies in; its tag and digest play no part.

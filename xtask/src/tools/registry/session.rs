@@ -3,7 +3,6 @@
 use std::{
     io::Read,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use anyhow::{Context, Error, Result};
