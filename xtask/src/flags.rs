@@ -249,6 +249,10 @@ pub struct Check {
     /// Also ask registries whether base images and versions are there
     #[arg(long)]
     pub online: bool,
+    /// Mend what can be, then check: the version in pyproject.toml, a changelog entry to be filled in, and with
+    /// `--tools` the format (poe task `format-fix`)
+    #[arg(long)]
+    pub fix: bool,
     /// How findings are written; `github` makes annotations and the step summary
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub output_format: OutputFormat,

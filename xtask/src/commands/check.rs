@@ -3,6 +3,7 @@
 //! Here the clock is read and files are gathered; `plan::checks` judges.
 
 mod earlier;
+mod fix;
 mod registry;
 
 use std::{
@@ -15,7 +16,7 @@ use camino::Utf8PathBuf;
 
 use super::{
     Context, selection,
-    tool_checks::{self, Outcome},
+    tool_checks::{self, Mending, Outcome},
     work,
 };
 use crate::{
@@ -54,6 +55,9 @@ pub fn run(context: &Context, flags: &Check) -> Result<Exit> {
         earlier,
     } = scope(context, flags)?;
     let today = today()?;
+    if flags.fix {
+        fix::run(context, &selected_of(&named), &chosen, today)?;
+    }
     let online = match asks_registries(flags) {
         true => registry::ask(context, &selected_of(&named))?,
         false => BTreeMap::new(),
@@ -83,7 +87,11 @@ pub fn run(context: &Context, flags: &Check) -> Result<Exit> {
         .map(|files| Subject::new(files, today, &config.checks))
         .collect();
     found.extend(find_together(&chosen, &subjects, &selected));
-    let unknown = run_tools(context, &chosen, &named, &mut found)?;
+    let mending = match flags.fix {
+        true => Mending::Format,
+        false => Mending::Nothing,
+    };
+    let unknown = run_tools(context, &chosen, &named, mending, &mut found)?;
     sort(&mut found);
     let judged = exceptions::bear(
         found,
@@ -154,6 +162,7 @@ fn run_tools(
     context: &Context,
     chosen: &[&'static checks::Check],
     named: &[(Utf8PathBuf, bool)],
+    mending: Mending,
     found: &mut Vec<Finding>,
 ) -> Result<Vec<anyhow::Error>> {
     if !chosen.iter().any(|check| is_tool(check)) || !named.iter().any(|(_, selected)| *selected) {
@@ -163,7 +172,7 @@ fn run_tools(
     // Metadata that can't be read is a finding already.
     let connectors = context.repo.load_from(&selected)?.connectors;
     let mut unknown: Vec<anyhow::Error> = Vec::new();
-    for ran in tool_checks::run(context, &connectors, chosen)? {
+    for ran in tool_checks::run(context, &connectors, chosen, mending)? {
         match ran.outcome {
             Outcome::Passed(_) | Outcome::Inapplicable => {}
             Outcome::Failed(findings) => found.extend(findings),

@@ -9,7 +9,7 @@ use super::{
     planner::{Ask, Planner},
     selection,
     smoke::Smoke,
-    tool_checks::{self, Ran},
+    tool_checks::{self, Mending, Ran},
     work,
 };
 use crate::{
@@ -141,7 +141,7 @@ pub fn run(context: &Context, flags: &Test) -> Result<Exit> {
         })
         .collect();
     if !connectors.is_empty() {
-        for ran in tool_checks::run(context, &connectors, &tools)? {
+        for ran in tool_checks::run(context, &connectors, &tools, Mending::Nothing)? {
             let of = tested.iter_mut().find(|one| one.connector == ran.connector);
             if let Some(tested) = of {
                 tested.steps.extend(Step::of_check(ran));

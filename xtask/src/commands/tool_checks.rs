@@ -36,6 +36,16 @@ const LIMIT: Duration = Duration::from_secs(30 * 60);
 /// pytest's exit code for "no tests were collected".
 const NO_TESTS: i32 = 5;
 
+/// What is changed before it is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mending {
+    Nothing,
+    /// Code is formatted by the connector's task [`FORMAT_FIX`], where it defines one.
+    Format,
+}
+
+const FORMAT_FIX: &str = "format-fix";
+
 /// One tool check of one connector, run.
 #[derive(Debug)]
 pub struct Ran {
@@ -62,6 +72,7 @@ pub fn run(
     context: &Context,
     connectors: &[Connector],
     checks: &[&'static Check],
+    mending: Mending,
 ) -> Result<Vec<Ran>> {
     let asked: Vec<(&'static Check, Tool)> = checks
         .iter()
@@ -85,7 +96,7 @@ pub fn run(
             Tool::Components => of_cdk(judged, connector, manifests::COMPONENTS, check),
             Tool::UvLock => uv_lock(context, &environments.uv, connector, check),
             Tool::Format | Tool::Lint | Tool::UnitTests => match &*bench {
-                Ok(bench) => bench.task(tool, check),
+                Ok(bench) => bench.task(tool, check, mending),
                 Err(error) => Outcome::Unknown(again(error)),
             },
         };
@@ -139,7 +150,7 @@ impl<'a> Bench<'a> {
         })
     }
 
-    fn task(&self, tool: Tool, check: &'static Check) -> Outcome {
+    fn task(&self, tool: Tool, check: &'static Check, mending: Mending) -> Outcome {
         let task = tool.task().unwrap_or_default();
         if !self.tasks.contains(task) {
             return Outcome::Skipped(format!("it defines no poe task `{task}`"));
@@ -150,9 +161,26 @@ impl<'a> Bench<'a> {
                 environment,
                 variables,
             } => self
-                .run(tool, task, environment, variables, check)
+                .mend(tool, variables, mending)
+                .and_then(|()| self.run(tool, task, environment, variables, check))
                 .unwrap_or_else(Outcome::Unknown),
         }
+    }
+
+    fn mend(&self, tool: Tool, variables: &[(String, String)], mending: Mending) -> Result<()> {
+        if (tool, mending) != (Tool::Format, Mending::Format) || !self.tasks.contains(FORMAT_FIX) {
+            return Ok(());
+        }
+        let name = &self.connector.name;
+        let directory = self.context.repo.root.join(&self.connector.directory);
+        let step = self.context.report.step(format!("{name} {FORMAT_FIX}"));
+        let finished = self.poe.run(&directory, FORMAT_FIX, variables, LIMIT)?;
+        if !finished.status.success() || finished.timed_out.is_some() {
+            step.failed();
+            return Err(finished.error().into());
+        }
+        step.done("ok");
+        Ok(())
     }
 
     fn run(

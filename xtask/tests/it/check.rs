@@ -252,3 +252,36 @@ fn a_real_fleet_has_the_findings_that_are_known() {
         "{document:#}"
     );
 }
+
+#[test]
+fn fix_mends_the_packages_version_and_begins_a_changelog_entry() {
+    let ruled =
+        metadata("source-py").replace("  license:", "  ab_internal:\n    sl: 200\n  license:");
+    let page = "docs/integrations/sources/x.md";
+    let package = format!("{CONNECTORS}/source-py/pyproject.toml");
+    let repo = Monorepo::new()
+        .python("source-py")
+        .file(&format!("{CONNECTORS}/source-py/metadata.yaml"), &ruled)
+        .file(page, "# X\n\n## Changelog\n\n| Version | Date | Pull Request | Subject |\n|:---|:---|:---|:---|\n| 1.0.0 | 2024-01-01 | | First |\n");
+    let wrong = repo.read(&package).replace("1.2.3", "9.9.9");
+    let repo = repo.file(&package, &wrong);
+    let only = ["--only", "version-equal,changelog-entry"];
+    let before = check(&repo, &[&only[..], &["--output-format", "json"]].concat())
+        .code(1)
+        .json();
+    assert_eq!(ids(&before), ["version-equal", "changelog-entry"]);
+    check(&repo, &[&only[..], &["--fix"]].concat())
+        .code(0)
+        .says(&format!("mended {package}"))
+        .says(&format!("mended {page}"));
+    assert_eq!(repo.read(&package), wrong.replace("9.9.9", "1.2.3"));
+    let row = "| 1.2.3 | 2026-06-15 |";
+    let changelog = repo.read(page);
+    assert!(
+        changelog.contains(row) && changelog.contains("TODO: say what changed"),
+        "{changelog}"
+    );
+    // What is right is left as it is.
+    check(&repo, &[&only[..], &["--fix"]].concat()).code(0);
+    assert_eq!(repo.read(page), changelog);
+}
