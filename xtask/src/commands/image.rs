@@ -81,7 +81,8 @@ impl<'a> Builder<'a> {
     /// Makes the image for all platforms of its plan and puts it into the engine's store; `log` hears each line of
     /// progress.
     pub fn build(&self, plan: &BuildPlan, mut log: impl FnMut(&str) + Send) -> Result<Made> {
-        if let (Some(python), Some(wheels)) = (&plan.python, &self.wheels) {
+        let assembled = plan.method == Method::Assemble;
+        if let (false, Some(python), Some(wheels)) = (assembled, &plan.python, &self.wheels) {
             wheels.prepare(plan, python)?;
         }
         let engine = &self.context.engine;
@@ -90,7 +91,9 @@ impl<'a> Builder<'a> {
             .report
             .step(format!("{} build", plan.connector));
         let layout = match &self.assembler {
-            Some(assembler) if plan.method == Method::Assemble => assembler.assemble(plan),
+            Some(assembler) if assembled => {
+                assembler.assemble(plan, self.wheels.as_ref(), |line| step.busy(line))
+            }
             _ => by_docker(engine, plan, |line| {
                 step.busy(line);
                 log(line);

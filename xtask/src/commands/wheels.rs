@@ -21,7 +21,7 @@ use crate::{
         files::write,
         package_index::PackageIndex,
         uv,
-        wheel_builder::{self, Sdist, WheelBuilder},
+        wheel_builder::{self, OwnPackage, Sdist, WheelBuilder},
         wheel_cache::WheelCache,
         wheel_store::{Origin, Stored, WheelStore},
     },
@@ -76,6 +76,64 @@ impl<'a> Wheels<'a> {
             PlannedDependencies::Resolved { requirements } => {
                 self.resolve(plan, python, requirements)
             }
+        }
+    }
+
+    /// The wheels of a plan's closures, in the packages' order; fetched and built as far as the store lacks them.
+    pub fn installed(
+        &self,
+        plan: &BuildPlan,
+        summary: &Summary,
+    ) -> Result<BTreeMap<Platform, Vec<Stored>>> {
+        let name = plan.connector.as_str();
+        let fetched = self.fetch(name, &summary.closures, &[])?;
+        let fetched: BTreeMap<&Hash, &Stored> =
+            fetched.iter().map(|file| (&file.hash, file)).collect();
+        let built = self.build(name, Some(&plan.base.used), &summary.closures)?;
+        let mut installed = BTreeMap::new();
+        for closure in &summary.closures {
+            let platform = closure.target.platform;
+            let wheel = |planned: &Planned| {
+                let wheel = match &planned.how {
+                    How::Wheel { file } => fetched.get(&file.hash).copied(),
+                    How::Sdist { .. } => built.get(&(platform, planned.name.to_string())),
+                };
+                wheel
+                    .cloned()
+                    .with_context(|| format!("{name}: no wheel of {}", planned.name))
+            };
+            let wheels = closure.packages.iter().map(wheel);
+            installed.insert(platform, wheels.collect::<Result<_>>()?);
+        }
+        Ok(installed)
+    }
+
+    /// The wheel of a connector's own package, from its files as a zip archive.
+    pub fn own(&self, plan: &BuildPlan, python: &PythonPlan, source: &[u8]) -> Result<Stored> {
+        let source = OwnPackage {
+            name: plan.connector.as_str(),
+            source,
+            target: python.interpreter.on(self.native),
+            base: &plan.base.used,
+        };
+        self.builder()
+            .own(&source)
+            .with_context(|| format!("build the package of {}", plan.connector))
+    }
+
+    /// Platform that the engine's containers run on natively.
+    pub fn native(&self) -> Platform {
+        self.native
+    }
+
+    fn builder(&self) -> WheelBuilder<'_> {
+        WheelBuilder {
+            engine: &self.context.engine,
+            store: &self.store,
+            cache: self.cache.as_ref(),
+            index: &self.index,
+            native: self.native,
+            pins: &self.pins,
         }
     }
 
@@ -166,14 +224,7 @@ impl<'a> Wheels<'a> {
         closures: &[Closure],
     ) -> Result<BTreeMap<(Platform, String), Stored>> {
         let config = &self.context.resolved.config;
-        let builder = WheelBuilder {
-            engine: &self.context.engine,
-            store: &self.store,
-            cache: self.cache.as_ref(),
-            index: &self.index,
-            native: self.native,
-            pins: &self.pins,
-        };
+        let builder = self.builder();
         let mut built = BTreeMap::new();
         for (closure, planned) in sdists(closures) {
             let name = planned.name.to_string();

@@ -34,7 +34,7 @@ impl FromStr for Shard {
 }
 
 /// FNV-1a with 64 bits: the same for ever and on every machine, which the standard library's hashes do not promise.
-fn fnv1a(bytes: &[u8]) -> u64 {
+pub fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })

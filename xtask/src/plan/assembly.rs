@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::model::{
     builder::Builder, image::Digest, layer::Layer, manifest_document::Document, platform::Platform,
-    problem::Problem,
+    problem::Problem, shard::fnv1a,
 };
 
 /// How an image comes to be.
@@ -81,9 +81,6 @@ impl Needs<'_> {
         }
         if self.packages == Packages::Unlocked {
             return Some("without a lock only uv's resolver knows what is installed".to_owned());
-        }
-        if self.packages == Packages::Locked {
-            return Some("python connectors are built by docker".to_owned());
         }
         match self.dockerfile {
             Dockerfile::Ours => None,
@@ -291,9 +288,120 @@ fn descriptor(media_type: MediaType, digest: &Digest, size: u64) -> Result<Descr
         .map_err(|error| error.to_string())
 }
 
+/// From this size on a wheel has a layer of its own. In bytes.
+const LARGE: u64 = 1 << 20;
+/// Layers of large wheels, the largest first; those that are left over go with the small ones.
+const ALONE: usize = 24;
+/// Layers of small wheels that serve every platform, and of those for one.
+const SHARED: u64 = 8;
+const NATIVE: u64 = 4;
+
+/// A wheel as far as the layer it goes into is concerned.
+#[derive(Debug, Clone, Copy)]
+pub struct Wheel<'a> {
+    pub name: &'a str,
+    /// In bytes.
+    pub size: u64,
+    pub runs: Runs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Runs {
+    Everywhere,
+    OnePlatform,
+}
+
+/// Which wheels go into one layer, as their places in `wheels`: at most 37 layers. What a small wheel goes with depends
+/// on its name alone, so that a package that one lock has more or newer changes one layer.
+pub fn group(wheels: &[Wheel<'_>]) -> Vec<Vec<usize>> {
+    let mut large: Vec<usize> = (0..wheels.len())
+        .filter(|index| wheels[*index].size >= LARGE)
+        .collect();
+    large.sort_by_key(|index| (std::cmp::Reverse(wheels[*index].size), wheels[*index].name));
+    large.truncate(ALONE);
+    let mut small: BTreeMap<(Runs, u64), Vec<usize>> = BTreeMap::new();
+    for (index, wheel) in wheels.iter().enumerate() {
+        if !large.contains(&index) {
+            let layers = match wheel.runs {
+                Runs::Everywhere => SHARED,
+                Runs::OnePlatform => NATIVE,
+            };
+            let layer = fnv1a(wheel.name.as_bytes()) % layers;
+            small.entry((wheel.runs, layer)).or_default().push(index);
+        }
+    }
+    large.sort_by_key(|index| wheels[*index].name);
+    let mut groups: Vec<Vec<usize>> = large.into_iter().map(|index| vec![index]).collect();
+    groups.extend(small.into_values().map(|mut group| {
+        group.sort_by_key(|index| wheels[*index].name);
+        group
+    }));
+    groups
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn large_wheels_stand_alone_and_small_ones_keep_their_company() {
+        let names: Vec<String> = (0..150).map(|number| format!("package-{number}")).collect();
+        let wheels: Vec<Wheel<'_>> = names
+            .iter()
+            .enumerate()
+            .map(|(number, name)| Wheel {
+                name,
+                size: if number % 5 == 0 {
+                    LARGE + number as u64
+                } else {
+                    100
+                },
+                runs: if number % 7 == 0 {
+                    Runs::OnePlatform
+                } else {
+                    Runs::Everywhere
+                },
+            })
+            .collect();
+        let groups = group(&wheels);
+        assert!(groups.len() <= 37, "{}", groups.len());
+        assert_eq!(
+            groups.iter().filter(|group| group.len() == 1).count(),
+            ALONE
+        );
+        let mut all: Vec<usize> = groups.iter().flatten().copied().collect();
+        all.sort_unstable();
+        assert_eq!(all, (0..150).collect::<Vec<_>>(), "each wheel once");
+        for group in &groups {
+            assert!(
+                group
+                    .iter()
+                    .all(|index| wheels[*index].runs == wheels[group[0]].runs)
+            );
+        }
+        let named = |groups: &[Vec<usize>], wheels: &[Wheel<'_>]| -> Vec<Vec<String>> {
+            groups
+                .iter()
+                .map(|group| {
+                    group
+                        .iter()
+                        .map(|index| wheels[*index].name.to_owned())
+                        .collect()
+                })
+                .collect()
+        };
+        // One small wheel less.
+        let fewer: Vec<Wheel<'_>> = wheels
+            .iter()
+            .copied()
+            .filter(|wheel| wheel.name != "package-1")
+            .collect();
+        let (before, after) = (named(&groups, &wheels), named(&group(&fewer), &fewer));
+        assert_eq!(
+            before.iter().filter(|group| !after.contains(group)).count(),
+            1
+        );
+    }
 
     const HEX: &str = "c44839ba84406116e8ba68722a0f30e8f6e7056c726f447681bb9e9ece8bd916";
 
@@ -301,7 +409,7 @@ mod tests {
     fn what_must_run_in_the_image_is_dockers() {
         let plain = Needs {
             prerequisites: None,
-            packages: Packages::None,
+            packages: Packages::Locked,
             dockerfile: Dockerfile::Ours,
         };
         let script = Needs {

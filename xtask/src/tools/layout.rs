@@ -143,7 +143,6 @@ impl LayoutWriter {
         fs::write(&path, bytes).with_context(|| format!("write {path}"))
     }
 
-    #[allow(dead_code, reason = "layers of wheels are what is linked")]
     /// Adds a blob that lies in another place: as a hard link, or as a copy on another file system.
     pub fn link(&self, digest: &Digest, from: &Utf8Path) -> Result<()> {
         let path = blob(&self.directory, digest);

@@ -2,6 +2,7 @@
 
 pub mod base_store;
 pub mod buildx;
+pub mod byte_code;
 pub mod cosign;
 pub mod docker;
 pub mod docker_images;
@@ -15,6 +16,7 @@ pub mod http;
 pub mod index_addresses;
 pub mod interpreter;
 pub mod layer;
+pub mod layer_store;
 pub mod layout;
 pub mod machine_check;
 pub mod manifest_check;
@@ -36,6 +38,7 @@ pub mod uv;
 pub mod wheel_builder;
 pub mod wheel_cache;
 pub mod wheel_file;
+pub mod wheel_install;
 pub mod wheel_store;
 pub mod work;
 pub mod workflow_lint;

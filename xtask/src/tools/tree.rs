@@ -32,7 +32,6 @@ pub enum Content {
         path: Utf8PathBuf,
         mode: Mode,
     },
-    #[allow(dead_code, reason = "entry points are what is added so")]
     Bytes {
         bytes: Vec<u8>,
         mode: Mode,
@@ -96,6 +95,22 @@ impl Tree {
             }
         }
         Ok(())
+    }
+
+    /// Every file's content by its path, without links and directories.
+    pub fn contents(&self) -> Result<BTreeMap<String, Vec<u8>>> {
+        let mut contents = BTreeMap::new();
+        for (path, entry) in &self.entries {
+            let bytes = match &entry.content {
+                Content::Directory | Content::Link(_) => continue,
+                Content::Bytes { bytes, .. } => bytes.clone(),
+                Content::File { path: from, .. } => {
+                    fs::read(from).with_context(|| format!("read {from}"))?
+                }
+            };
+            contents.insert(path.clone(), bytes);
+        }
+        Ok(contents)
     }
 
     /// Packs everything, in the order of the paths.

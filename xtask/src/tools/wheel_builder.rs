@@ -19,7 +19,7 @@ use super::{
 };
 use crate::model::{
     build_system::{self, BuildSystem, Pin},
-    image::ImageRef,
+    image::{Digest, ImageRef},
     locked_file::LockedFile,
     platform::Platform,
     problem::Problem,
@@ -58,6 +58,18 @@ pub struct Sdist<'a> {
     pub constraints: &'a [String],
 }
 
+/// A connector's own package.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnPackage<'a> {
+    pub name: &'a str,
+    /// Its files as a zip archive, in one directory.
+    pub source: &'a [u8],
+    /// The platform is the engine's own.
+    pub target: Target,
+    /// Image to build in: the connector's base image.
+    pub base: &'a ImageRef,
+}
+
 /// A wheel made from an sdist.
 #[derive(Debug, Clone)]
 pub struct Built {
@@ -66,6 +78,57 @@ pub struct Built {
 }
 
 impl WheelBuilder<'_> {
+    /// The wheel of a connector's own package, which has to be pure: it serves every platform.
+    pub fn own(&self, package: &OwnPackage<'_>) -> Result<Stored> {
+        let hash = format!("sha256:{}", Digest::of(package.source).hex());
+        let file = LockedFile {
+            package: package.name.to_owned(),
+            version: "0".to_owned(),
+            name: format!("{}.zip", package.name),
+            hashes: vec![hash.parse().map_err(anyhow::Error::msg)?],
+            url: None,
+        };
+        let sdist = Sdist {
+            file: &file,
+            target: package.target,
+            base: package.base,
+            builder: None,
+            constraints: &[],
+        };
+        let key = BuiltKey {
+            recipe: self
+                .pins
+                .iter()
+                .map(|pin| format!("{}={}", pin.name, pin.version))
+                .collect(),
+            ..sdist.key(Scope::Pure)?
+        };
+        if let Some(kept) = self.store.built(&key)? {
+            return Ok(kept);
+        }
+        let job = self.job(&sdist, &file.name, package.source.to_vec())?;
+        let image = package.base;
+        let command = ["python3", "-c", SCRIPT];
+        let platform = package.target.platform;
+        let finished = self
+            .engine
+            .run_untrusted(image, platform, &command, job, LIMIT)?;
+        if !finished.status.success() || finished.timed_out.is_some() {
+            return Err(failed(package.name, image, &finished).into());
+        }
+        let (name, bytes) = wheel_file::unpack_one(&finished.stdout)?;
+        if let Some((path, _)) = WheelFile::read(&name, &bytes)?.machine_code().first() {
+            return Err(
+                Problem::failure(format!("{path} of {name} holds machine code"))
+                    .help(
+                        "a connector's own package serves every platform and has to be pure Python",
+                    )
+                    .into(),
+            );
+        }
+        self.store.keep_built(&key, &name, &bytes)
+    }
+
     /// The wheel of an sdist, from the store when it was built before, by whomever.
     pub fn wheel(&self, sdist: &Sdist<'_>) -> Result<Built> {
         if let Some(built) = sdist.kept(self.store)? {
