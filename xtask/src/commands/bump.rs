@@ -6,7 +6,7 @@ use semver::Version;
 use serde::Serialize;
 
 use super::{
-    Context, check,
+    Context,
     edits::{Edit, Edits},
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
         problem::{Exit, Problem},
     },
     plan::{bump, changelog},
-    tools::git,
+    tools::{clock, git},
 };
 
 /// A version that went up.
@@ -48,7 +48,7 @@ impl Row {
         Ok(Row {
             text: text.to_owned(),
             pull_request,
-            date: check::today()?.to_string(),
+            date: clock::today()?.to_string(),
             source,
         })
     }

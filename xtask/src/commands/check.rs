@@ -8,10 +8,10 @@ mod registry;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::Instant,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use camino::Utf8PathBuf;
 
 use super::{
@@ -24,7 +24,6 @@ use crate::{
     model::{
         connector::nearest,
         connector_files::ConnectorFiles,
-        date::Date,
         definition,
         finding::{Finding, Severity},
         problem::{Exit, Problem},
@@ -39,7 +38,7 @@ use crate::{
         findings::{self, Checked},
         seconds, table,
     },
-    tools::github,
+    tools::{clock::today, github},
 };
 
 pub fn run(context: &Context, flags: &Check) -> Result<Exit> {
@@ -332,20 +331,4 @@ fn exit(findings: &[Finding]) -> Exit {
         () if any(Severity::Unknown) => Exit::Environment,
         () => Exit::Success,
     }
-}
-
-/// The day in UTC. `SOURCE_DATE_EPOCH` overrides the clock, as in every reproducible build.
-pub fn today() -> Result<Date> {
-    let now = match std::env::var("SOURCE_DATE_EPOCH") {
-        Ok(text) => text.trim().parse().map_err(|_| {
-            Problem::usage(format!(
-                "SOURCE_DATE_EPOCH: `{text}` is not a number of seconds"
-            ))
-        })?,
-        Err(_) => SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .context("read the clock")?
-            .as_secs(),
-    };
-    Ok(Date::from_unix(now))
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use camino::Utf8Path;
 use serde::Serialize;
 
-use super::{Context, check::today, scan};
+use super::{Context, scan};
 use crate::{
     flags::Json,
     model::{
@@ -16,6 +16,7 @@ use crate::{
     },
     tools::{
         buildx,
+        clock::today,
         docker::{Engine, EngineInfo},
         git,
         grype::{Database, Grype},

@@ -4,12 +4,13 @@ use std::{collections::BTreeMap, fs, io::ErrorKind};
 
 use anyhow::{Context as _, Result};
 
-use super::{Context, tool_checks::again};
+use super::Context;
 use crate::{
     model::{
         connector::{Connector, Language},
         image::ImageRef,
         platform::Platform,
+        problem::Problem,
     },
     plan::{build::base_image, checks::tools::ManifestFault},
     tools::manifest_check::{self, Manifest},
@@ -72,7 +73,9 @@ fn judge_on<'a>(
             step.failed();
             let error = error.context(format!("have manifests judged on {base}"));
             let names = manifests.into_keys();
-            return names.map(|name| (name, Err(again(&error)))).collect();
+            return names
+                .map(|name| (name, Err(Problem::again(&error).into())))
+                .collect();
         }
     };
     step.done(format_args!(

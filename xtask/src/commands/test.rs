@@ -164,7 +164,8 @@ fn try_images(
     let info = match doctor::preflight(context, &[]) {
         Ok(info) => info,
         Err(error) => {
-            let failed = |_: &Connector| vec![Step::of("build", Err(tool_checks::again(&error)))];
+            let failed =
+                |_: &Connector| vec![Step::of("build", Err(Problem::again(&error).into()))];
             return Ok(connectors.iter().map(failed).collect());
         }
     };

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use camino::Utf8Path;
 use xshell::{Shell, cmd};
 
@@ -97,7 +97,7 @@ pub fn run(
             Tool::UvLock => uv_lock(context, &environments.uv, connector, check),
             Tool::Format | Tool::Lint | Tool::UnitTests => match &*bench {
                 Ok(bench) => bench.task(tool, check, mending),
-                Err(error) => Outcome::Unknown(again(error)),
+                Err(error) => Outcome::Unknown(Problem::again(error).into()),
             },
         };
         let one = |(check, tool): &(&'static Check, Tool)| Ran {
@@ -284,7 +284,7 @@ fn of_cdk(
 ) -> Outcome {
     let judged = match judged {
         None => return Outcome::Inapplicable,
-        Some(Err(error)) => return Outcome::Unknown(again(error)),
+        Some(Err(error)) => return Outcome::Unknown(Problem::again(error).into()),
         Some(Ok(judged)) => judged,
     };
     if file == manifests::COMPONENTS && judged.files.components.is_none() {
@@ -299,17 +299,5 @@ fn of_cdk(
     match defects.is_empty() {
         true => Outcome::Passed(format!("CDK {}", judged.cdk)),
         false => failed(check, connector, defects),
-    }
-}
-
-/// The same error for another check: the same words and exit code.
-pub fn again(error: &anyhow::Error) -> anyhow::Error {
-    match error.downcast_ref::<Problem>() {
-        Some(problem) => Problem {
-            message: format!("{error:#}"),
-            ..problem.clone()
-        }
-        .into(),
-        None => anyhow!("{error:#}"),
     }
 }

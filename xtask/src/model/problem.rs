@@ -79,6 +79,15 @@ impl Problem {
         }
     }
 
+    /// The same error for another who was kept from working by it: the same words and exit.
+    pub fn again(error: &anyhow::Error) -> Problem {
+        let known = error.downcast_ref::<Problem>().cloned();
+        Problem {
+            message: format!("{error:#}"),
+            ..known.unwrap_or_else(|| Problem::failure(""))
+        }
+    }
+
     /// The same problem with the next step to take.
     pub fn help(mut self, help: impl Into<String>) -> Problem {
         self.help = Some(help.into());

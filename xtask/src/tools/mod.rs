@@ -3,6 +3,7 @@
 pub mod base_store;
 pub mod buildx;
 pub mod byte_code;
+pub mod clock;
 pub mod cosign;
 pub mod docker;
 pub mod docker_images;

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::lock_file;
 use crate::{
-    commands::{Context, check::today},
+    commands::Context,
     model::{
         connector::{Connector, ConnectorName},
         exposure::{Exposure, Origin, Standing},
@@ -28,6 +28,7 @@ use crate::{
         scans::{self, Exposed},
     },
     tools::{
+        clock::today,
         files,
         grype::{self, Database, Grype},
         layout::{self, Layout, LayoutImage},
