@@ -62,7 +62,10 @@ pub fn find(context: &Context, connector: &Connector) -> Result<Option<Found>> {
     let Some(package) = Package::of(connector, pyproject.as_ref())? else {
         return Ok(None);
     };
-    let index = PackageIndex::at(&context.resolved.config.packages.simple)?;
+    let index = match context.resolved.config.packages.simple.as_str() {
+        "" => PackageIndex::configured()?,
+        address => PackageIndex::at(address)?,
+    };
     let files = index
         .files(package.name.as_ref())
         .with_context(|| format!("look for {package}"))?;

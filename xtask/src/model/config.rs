@@ -136,12 +136,12 @@ pub enum OnFinding {
 }
 
 /// The index that Python packages of connectors are published to. Its token comes from UV_PUBLISH_TOKEN.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Default, Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Packages {
-    /// Where files are uploaded to.
+    /// Where files are uploaded to; uv's own choice when empty.
     pub upload: String,
-    /// Where it lists what it has (PEP 503).
+    /// Where it lists what it has (PEP 503); the indexes that uv and pip are configured with when empty.
     pub simple: String,
 }
 
@@ -288,15 +288,6 @@ impl Default for Scan {
             only_fixed: false,
             ignore: Vec::new(),
             vex: Vec::new(),
-        }
-    }
-}
-
-impl Default for Packages {
-    fn default() -> Packages {
-        Packages {
-            upload: "https://upload.pypi.org/legacy/".to_owned(),
-            simple: "https://pypi.org/simple/".to_owned(),
         }
     }
 }

@@ -136,10 +136,10 @@ mod tests {
 
     #[test]
     fn programs_of_the_environment_come_first_then_uv() {
-        let environment = PythonEnvironment::at("/work/environment".into());
+        let environment = PythonEnvironment::at("/environment".into());
         for (uv, expected) in [
-            ("/tools/bin/uv", "/work/environment/venv/bin:/tools/bin:/"),
-            ("uv", "/work/environment/venv/bin:/"),
+            ("/tools/bin/uv", "/environment/venv/bin:/tools/bin:/"),
+            ("uv", "/environment/venv/bin:/"),
         ] {
             let variables = environment.variables(uv.into(), &["/c".into(), "/c/src".into()]);
             let variables = variables.unwrap();
@@ -150,7 +150,7 @@ mod tests {
             assert!(of("PATH").starts_with(expected), "{}", of("PATH"));
             assert_eq!(of("PYTHONPATH"), "/c:/c/src");
             for cache in ["PYTHONPYCACHEPREFIX", "RUFF_CACHE_DIR", "COVERAGE_FILE"] {
-                assert!(of(cache).starts_with("/work/environment/caches/"));
+                assert!(of(cache).starts_with("/environment/caches/"));
             }
         }
     }

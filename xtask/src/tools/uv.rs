@@ -80,7 +80,14 @@ pub fn publish(
     let shell = Shell::new().context("open a shell")?;
     // Not below a pyproject.toml, whose indexes would count.
     shell.change_dir(file.parent().context("a file has a directory")?);
-    let Packages { upload, simple } = index;
+    // An empty address leaves the choice to uv.
+    let named = |flag, address: &str| match address {
+        "" => Vec::new(),
+        _ => vec![flag, address.to_owned()],
+    };
+    let to = named("--publish-url".to_owned(), &index.upload);
+    let check = named("--check-url".to_owned(), &index.simple);
+    let (to, check) = (&to, &check);
     let clock = SayingClock {
         clock: Clock::default(),
         what: &format!("upload {}", file.file_name().unwrap_or_default()),
@@ -89,7 +96,7 @@ pub fn publish(
     retry::retry(&Policy::NETWORK, &clock, || {
         let publish = cmd!(
             shell,
-            "{uv} publish --no-progress --trusted-publishing never --publish-url {upload} --check-url {simple} {file}"
+            "{uv} publish --no-progress --trusted-publishing never {to...} {check...} {file}"
         );
         let finished = Program::from(publish).limit(FETCH).finish();
         let finished = finished.map_err(Failed::for_good)?;
