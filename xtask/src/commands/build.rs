@@ -10,17 +10,14 @@ use super::{
     selection,
 };
 use crate::{
-    flags::{self, Build},
+    flags::Build,
     model::{
-        connector::{Connector, ConnectorName},
+        connector::ConnectorName,
         image::{Digest, ImageRef},
         platform::Platform,
-        problem::{Exit, Problem},
+        problem::Exit,
     },
-    plan::{
-        build::{BuildPlan, base_image, buildable},
-        selection::Pages,
-    },
+    plan::build::BuildPlan,
     report::exit_of,
     tools::{process::check_interrupted, work::each},
 };
@@ -47,7 +44,7 @@ enum Outcome<'a> {
 }
 
 pub fn run(context: &Context, flags: &Build) -> Result<Exit> {
-    let connectors = chosen(context, &flags.selection)?;
+    let connectors = selection::to_build(context, &flags.selection)?;
     if connectors.is_empty() {
         context
             .report
@@ -79,33 +76,9 @@ pub fn run(context: &Context, flags: &Build) -> Result<Exit> {
 /// one this host's own platform counts.
 fn native(context: &Context, flags: &Build, platforms: &[Platform]) -> Result<Platform> {
     if !flags.dry_run {
-        return engine_platform(context, platforms);
+        return Ok(doctor::preflight(context, platforms)?.native());
     }
-    let info = context.engine.info().ok();
-    Ok(info
-        .and_then(|info| info.platform)
-        .unwrap_or_else(Platform::host))
-}
-
-/// The platform that is native to the engine, once that has passed its checks.
-pub(super) fn engine_platform(context: &Context, platforms: &[Platform]) -> Result<Platform> {
-    let info = doctor::preflight(context, platforms)?;
-    Ok(info.platform.unwrap_or_else(Platform::host))
-}
-
-/// The connectors that were named, when every one of them can be built; else all that is in the way.
-pub(super) fn chosen(context: &Context, selection: &flags::Selection) -> Result<Vec<Connector>> {
-    let config = &context.resolved.config;
-    let connectors = selection::chosen(context, selection, Pages::Ignore)?.whole()?;
-    let problems: Vec<Problem> = connectors
-        .iter()
-        .flat_map(|c| [buildable(c).err(), base_image(c, config).err()])
-        .flatten()
-        .collect();
-    if problems.is_empty() {
-        return Ok(connectors);
-    }
-    Err(Problem::all("not every connector named can be built", problems).into())
+    Ok(context.engine.native())
 }
 
 /// Prints what would be done.

@@ -18,7 +18,7 @@ use crate::{
         build::base_image,
         dependencies::{self, Closure},
     },
-    tools::{docker_images, files, python_environment::PythonEnvironment, uv},
+    tools::{files, python_environment::PythonEnvironment, uv},
 };
 
 /// What all environments of one run share.
@@ -42,18 +42,11 @@ pub enum Tooling {
 impl<'a> Environments<'a> {
     /// Finds uv and opens the store. Without an engine only locks that hold wheels alone can be installed.
     pub fn open(context: &'a Context) -> Result<Environments<'a>> {
-        let info = context.engine.info().ok();
-        let native = info.and_then(|info| info.platform);
-        let configured = context
-            .repo
-            .root
-            .join(&context.resolved.config.docker_images);
-        let images =
-            docker_images::directory(&configured, &context.repo.target().join("docker-images"))?;
+        let images = context.docker_images()?;
         Ok(Environments {
             context,
             uv: uv::for_host(&context.resolved.config.tools.uv, &context.repo.tools())?,
-            wheels: Wheels::open(context, native.unwrap_or_else(Platform::host), &images)?,
+            wheels: Wheels::open(context, context.engine.native(), &images)?,
         })
     }
 

@@ -9,7 +9,6 @@ use crate::{
     model::{
         connector::{Connector, Language},
         image::ImageRef,
-        platform::Platform,
         problem::Problem,
     },
     plan::{build::base_image, checks::tools::ManifestFault},
@@ -64,7 +63,7 @@ fn judge_on<'a>(
 ) -> Vec<(&'a str, Result<Judged>)> {
     let step = context.report.step(format!("manifests on {base}"));
     let answer = context.engine.info().and_then(|info| {
-        let native = info.platform.unwrap_or_else(Platform::host);
+        let native = info.native();
         manifest_check::ask(&context.engine, base, native, &manifests)
     });
     let mut answer = match answer {

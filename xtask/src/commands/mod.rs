@@ -29,6 +29,7 @@ mod up_to_date;
 mod wheels;
 
 use anyhow::{Context as _, Result};
+use camino::Utf8PathBuf;
 use toml::Value;
 
 use self::sandbox::{Sandbox, Up};
@@ -40,7 +41,7 @@ use crate::{
     },
     repo::Repo,
     report::Report,
-    tools::{docker::Engine, work},
+    tools::{docker::Engine, docker_images, work},
 };
 
 /// What every command works with.
@@ -109,6 +110,12 @@ fn needs_engine(command: &Command) -> bool {
 }
 
 impl Context<'_> {
+    /// The Dockerfiles that images are built from: the repository's, or those that come with this program.
+    pub fn docker_images(&self) -> Result<Utf8PathBuf> {
+        let configured = self.repo.root.join(&self.resolved.config.docker_images);
+        docker_images::directory(&configured, &self.repo.target().join("docker-images"))
+    }
+
     /// The repository's own engine, up or not.
     pub fn sandbox(&self) -> Sandbox<'_> {
         Sandbox::new(&self.repo, &self.resolved.config)

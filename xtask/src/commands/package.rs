@@ -15,7 +15,6 @@ use crate::{
     model::{
         connector::{Connector, ConnectorName},
         image::Tag,
-        platform::Platform,
         problem::{Exit, Problem},
     },
     plan::{build::BuildPlan, package::Package, selection::Pages},
@@ -201,8 +200,7 @@ fn publish_all(
     let config = &context.resolved.config;
     // The image's own platforms, so that its build and this one share their steps.
     let platforms = config.platforms.clone();
-    let native = doctor::preflight(context, &platforms)?.platform;
-    let native = native.unwrap_or_else(Platform::host);
+    let native = doctor::preflight(context, &platforms)?.native();
     let tag: Tag = "dev".parse().map_err(Problem::usage)?;
     let planner = Planner::new(context, platforms, &tag, native, Ask::Engine)?;
     let plans = planner.plans(wanted.iter().map(|(connector, _)| *connector))?;

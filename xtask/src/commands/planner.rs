@@ -58,12 +58,6 @@ impl<'a> Planner<'a> {
         native: Platform,
         ask: Ask,
     ) -> Result<Self> {
-        let configured = context
-            .repo
-            .root
-            .join(&context.resolved.config.docker_images);
-        let docker_images =
-            docker_images::directory(&configured, &context.repo.target().join("docker-images"))?;
         let connectors = &context.resolved.config.connectors;
         Ok(Planner {
             context,
@@ -72,7 +66,7 @@ impl<'a> Planner<'a> {
             builder: &context.resolved.config.builder,
             native,
             ask,
-            docker_images,
+            docker_images: context.docker_images()?,
             revisions: Revisions::read(&context.repo.root, connectors.as_ref())?,
         })
     }

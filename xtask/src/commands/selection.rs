@@ -10,10 +10,11 @@ use crate::{
     flags,
     model::{
         change::{Change, ChangeKind, RepoPath, parse_list},
-        connector::Language,
+        connector::{Connector, Language},
         problem::Problem,
     },
     plan::{
+        build::{base_image, buildable},
         path_dependencies,
         selection::{
             Candidate, Pages, Rules, Selected, Selection, is_page, page_of, select, unseen,
@@ -60,6 +61,21 @@ pub fn chosen(context: &Context, flags: &flags::Selection, pages: Pages) -> Resu
         Some(touched) => touched.load(context),
         None => named(context, flags),
     }
+}
+
+/// The connectors that the flags mean, when every one of them can be built; else all that is in the way.
+pub fn to_build(context: &Context, flags: &flags::Selection) -> Result<Vec<Connector>> {
+    let config = &context.resolved.config;
+    let connectors = chosen(context, flags, Pages::Ignore)?.whole()?;
+    let problems: Vec<Problem> = connectors
+        .iter()
+        .flat_map(|c| [buildable(c).err(), base_image(c, config).err()])
+        .flatten()
+        .collect();
+    if problems.is_empty() {
+        return Ok(connectors);
+    }
+    Err(Problem::all("not every connector named can be built", problems).into())
 }
 
 /// The connectors that were named, all where none was, in this shard.

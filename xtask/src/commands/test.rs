@@ -18,7 +18,6 @@ use crate::{
         connector::Connector,
         finding::Finding,
         metadata::ConnectorType,
-        platform::Platform,
         problem::{Exit, Problem},
     },
     plan::{
@@ -169,7 +168,7 @@ fn try_images(
             return Ok(connectors.iter().map(failed).collect());
         }
     };
-    let native = info.platform.unwrap_or_else(Platform::host);
+    let native = info.native();
     let tag = "dev".parse().map_err(Problem::usage)?;
     let planner = Planner::new(context, vec![native], &tag, native, Ask::Engine)?;
     let jobs = context.resolved.config.parallelism();

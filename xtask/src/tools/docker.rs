@@ -110,6 +110,12 @@ impl Engine {
         }
     }
 
+    /// The platform that containers run on natively; without an engine that answers, this host's own.
+    pub fn native(&self) -> Platform {
+        self.info()
+            .map_or_else(|_| Platform::host(), |info| info.native())
+    }
+
     /// Runs an image's `spec` without a network. The container is gone afterwards, however it ended.
     pub fn run_spec(
         &self,
@@ -250,6 +256,13 @@ fn archive(files: &[(&str, &[u8])]) -> Result<Vec<u8>> {
             .with_context(|| format!("pack {path}"))?;
     }
     archive.into_inner().context("pack files for a container")
+}
+
+impl EngineInfo {
+    /// The platform to count as native: this host's own where the engine names none that is known.
+    pub fn native(&self) -> Platform {
+        self.platform.unwrap_or_else(Platform::host)
+    }
 }
 
 impl From<Info> for EngineInfo {

@@ -162,7 +162,7 @@ fn base(bed: &Bed, connector: &Connector) -> Result<String> {
 
 fn native(bed: &Bed) -> Result<Platform> {
     let info = bed.engine().info()?;
-    Ok(info.platform.unwrap_or_else(Platform::host))
+    Ok(info.native())
 }
 
 /// `docker run IMAGE spec` on the host's platform, the image being there.

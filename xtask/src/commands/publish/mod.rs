@@ -322,17 +322,11 @@ fn builds(looked: &[Looked<'_>]) -> bool {
 
 /// The platform that is native to the engine, once that has passed its checks; nobody asks an engine that is not used.
 fn native(context: &Context, flags: &Publish, looked: &[Looked<'_>]) -> Result<Platform> {
-    let info = if flags.plan || !builds(looked) {
-        None
-    } else {
-        Some(doctor::preflight(
-            context,
-            &context.resolved.config.platforms,
-        )?)
-    };
-    Ok(info
-        .and_then(|info| info.platform)
-        .unwrap_or_else(Platform::host))
+    if flags.plan || !builds(looked) {
+        return Ok(Platform::host());
+    }
+    let platforms = &context.resolved.config.platforms;
+    Ok(doctor::preflight(context, platforms)?.native())
 }
 
 /// None when nothing is built.

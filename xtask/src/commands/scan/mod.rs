@@ -12,9 +12,10 @@ pub use self::{
 };
 
 use super::{
-    Context, build,
+    Context, doctor,
     image::Builder,
     planner::{Ask, Planner},
+    selection,
 };
 use crate::{
     flags::{Scan, ScanFormat},
@@ -37,7 +38,7 @@ use crate::{
 };
 
 pub fn run(context: &Context, flags: &Scan) -> Result<Exit> {
-    let connectors = build::chosen(context, &flags.selection)?;
+    let connectors = selection::to_build(context, &flags.selection)?;
     if connectors.is_empty() {
         context
             .report
@@ -45,7 +46,7 @@ pub fn run(context: &Context, flags: &Scan) -> Result<Exit> {
     }
     let config = &context.resolved.config;
     let platforms = flags.platform.resolve(&config.platforms);
-    let native = build::engine_platform(context, &platforms)?;
+    let native = doctor::preflight(context, &platforms)?.native();
     let planner = Planner::new(context, platforms, &flags.tag, native, Ask::Engine)?;
     let plans = planner.plans(&connectors)?;
     let builder = Builder::new(context, &planner, native, &plans)?;
