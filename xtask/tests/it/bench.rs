@@ -1,7 +1,5 @@
 //! `bench`, as far as it goes without an engine.
 
-use std::process::Command;
-
 use crate::monorepo::Monorepo;
 
 /// A repository with everything committed.
@@ -13,26 +11,7 @@ fn committed() -> Monorepo {
         )
         .manifest_only("source-one")
         .python("source-two");
-    for arguments in [
-        &["init", "--quiet"][..],
-        &["add", "--all"],
-        &[
-            "-c",
-            "user.name=x",
-            "-c",
-            "user.email=x@x",
-            "commit",
-            "--quiet",
-            "-m",
-            "x",
-        ],
-    ] {
-        let status = Command::new("git")
-            .current_dir(repo.root())
-            .args(arguments)
-            .status();
-        assert!(status.unwrap().success());
-    }
+    repo.commit(".");
     repo
 }
 

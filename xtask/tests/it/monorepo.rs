@@ -128,6 +128,22 @@ impl Monorepo {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
+    /// Commits what is at `path` as the first commit.
+    #[track_caller]
+    pub fn commit(&self, path: &str) {
+        let identity = ["-c", "user.name=n", "-c", "user.email=n@example.com"];
+        let commit = ["commit", "--quiet", "--message", "one"];
+        for arguments in [
+            vec!["init", "--quiet"],
+            vec!["add", "--all", path],
+            [&identity[..], &commit].concat(),
+        ] {
+            let mut git = Command::new("git");
+            git.current_dir(self.root()).args(arguments);
+            Finished::from(git.output().unwrap()).code(0);
+        }
+    }
+
     pub fn read(&self, path: &str) -> String {
         fs::read_to_string(self.root().join(path)).unwrap()
     }

@@ -1,7 +1,5 @@
 //! Both sides of the bench at work, on a connector that installs nothing but itself.
 
-use std::process::Command;
-
 use super::{scan::Vulnerable, turn};
 use crate::monorepo::{CONNECTORS, Finished, metadata};
 
@@ -45,26 +43,7 @@ fn both_sides_build_test_scan_push_and_tag_a_changed_connector() {
     ] {
         sandbox.repo = sandbox.repo.file(&format!("{directory}/{file}"), text);
     }
-    for arguments in [
-        &["init", "--quiet"][..],
-        &["add", CONNECTORS],
-        &[
-            "-c",
-            "user.name=x",
-            "-c",
-            "user.email=x@x",
-            "commit",
-            "--quiet",
-            "-m",
-            "x",
-        ],
-    ] {
-        let git = Command::new("git")
-            .current_dir(sandbox.repo.root())
-            .args(arguments)
-            .status();
-        assert!(git.unwrap().success());
-    }
+    sandbox.repo.commit(CONNECTORS);
     let bench = [
         "bench",
         "code-change",
