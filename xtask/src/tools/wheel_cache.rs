@@ -41,29 +41,27 @@ const ANSWER: Duration = Duration::from_secs(20);
 
 /// The repository that configuration names.
 pub struct WheelCache<'a> {
-    credentials: Credentials,
-    policy: Policy,
+    registries: Registries<'a>,
     image: ImageRef,
-    /// Told of each retry and of what was in the way, in one line.
+    /// Told of what was in the way, in one line.
     say: Box<dyn Fn(&str) + Sync + 'a>,
     /// Set by the first fault: the rest of the run does without.
     broken: AtomicBool,
 }
 
 impl<'a> WheelCache<'a> {
-    pub fn open(image: ImageRef, say: impl Fn(&str) + Sync + 'a) -> Result<WheelCache<'a>> {
+    /// `say` hears of each retry too.
+    pub fn open(
+        image: ImageRef,
+        say: impl Fn(&str) + Send + Sync + Copy + 'a,
+    ) -> Result<WheelCache<'a>> {
         Ok(WheelCache {
-            credentials: Credentials::gather()?,
-            policy: PATIENCE,
+            registries: Registries::new(Credentials::gather()?, say)
+                .with_patience(PATIENCE, ANSWER),
             image,
             say: Box::new(say),
             broken: AtomicBool::new(false),
         })
-    }
-
-    /// The registry, asked anew for each wheel: there are few, and builds take minutes.
-    fn registries(&self) -> Registries<'_> {
-        Registries::new(self.credentials.clone(), &*self.say).with_patience(self.policy, ANSWER)
     }
 
     /// File name and content of the wheel kept under `key`. None when it is not there, or can't be got: that is said
@@ -91,8 +89,7 @@ impl<'a> WheelCache<'a> {
     }
 
     fn get(&self, key: &str) -> Result<Option<(String, Vec<u8>)>> {
-        let registries = self.registries();
-        let repository = registries.repository(&self.image);
+        let repository = self.registries.repository(&self.image);
         let Some(document) = repository.manifest(&tag(key)?)? else {
             return Ok(None);
         };
@@ -114,8 +111,7 @@ impl<'a> WheelCache<'a> {
 
     /// Keeps the wheel at `path` under `key`; what is there already stays as it is.
     pub fn push(&self, key: &str, path: &Utf8Path) -> Result<Arrived> {
-        let registries = self.registries();
-        let repository = registries.repository(&self.image);
+        let repository = self.registries.repository(&self.image);
         let reference = tag(key)?;
         if repository.digest(&reference)?.is_some() {
             return Ok(Arrived::Existed);
@@ -205,8 +201,8 @@ mod tests {
                 ..PATIENCE
             };
             let cache = WheelCache {
-                credentials: Credentials::default(),
-                policy: quick,
+                registries: Registries::new(Credentials::default(), say)
+                    .with_patience(quick, ANSWER),
                 image,
                 say: Box::new(say),
                 broken: AtomicBool::new(false),
