@@ -6,10 +6,13 @@ use anyhow::{Error, Result};
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageManifest};
 
 use super::{Reference, Registries, Repository, address::is_docker_hub};
-use crate::model::{
-    image::{Digest, ImageRef, Tag},
-    manifest_document::{self, Content, Document},
-    platform::Platform,
+use crate::{
+    model::{
+        image::{Digest, ImageRef, Tag},
+        manifest_document::{self, Content, Document},
+        platform::Platform,
+    },
+    tools::layout::digest,
 };
 
 /// Where an image says which version it is: Airbyte's label, then that of the OCI image specification.
@@ -113,10 +116,6 @@ impl Repository<'_> {
         serde_json::from_slice(&bytes)
             .map_err(|error| anyhow::anyhow!("read the configuration {digest}: {error}"))
     }
-}
-
-fn digest(descriptor: &Descriptor) -> Result<Digest> {
-    manifest_document::digest(descriptor).map_err(Error::msg)
 }
 
 fn version_in(labels: Option<&HashMap<String, String>>) -> Option<String> {
