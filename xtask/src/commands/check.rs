@@ -202,8 +202,7 @@ fn sort(findings: &mut [Finding]) {
     });
 }
 
-/// `connector schema`: the JSON Schema of metadata.yaml, for editors.
-/// With the keys that configuration adds.
+/// `connector schema`: the JSON Schema of metadata.yaml for editors, with the keys that configuration adds.
 pub fn schema(context: &Context) -> Result<Exit> {
     let keys = &context.resolved.config.checks.metadata_keys;
     let schema = definition::schema_with(keys)

@@ -14,7 +14,6 @@ use super::{
 #[derive(Debug, Clone)]
 pub struct Pyproject {
     pub name: Option<PackageName>,
-    #[allow(dead_code, reason = "compared with metadata.yaml by the checks")]
     pub version: Option<String>,
     /// An SPDX expression or a name; None too where the licence is a file.
     #[allow(dead_code, reason = "compared with metadata.yaml by the checks")]

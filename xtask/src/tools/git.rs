@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use camino::Utf8Path;
 use xshell::{Shell, cmd};
 
-pub use self::revisions::Revisions;
+pub use self::revisions::{Revisions, commit};
 use super::process::Program;
 
 /// A clone of the repository at `root` as it is committed, in `directory`, which is not there yet. It shares the

@@ -15,7 +15,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use toml::Value;
 
 use self::{
@@ -51,8 +51,7 @@ use crate::{
     },
     tools::{
         cosign::{self, Signing},
-        files,
-        git::Revisions,
+        files, git,
         process::check_interrupted,
         registry::{Credentials, Registries},
         retry::Policy,
@@ -280,8 +279,8 @@ fn chosen(context: &Context, flags: &Publish) -> Result<Vec<Connector>> {
 
 /// Where each connector goes, when all of it makes sense.
 fn targets(context: &Context, flags: &Publish, connectors: &[Connector]) -> Result<Vec<Target>> {
-    let revision = match flags.release_type {
-        ReleaseType::PreRelease => Some(Revisions::read(&context.repo.root, Utf8Path::new("."))?),
+    let commit = match flags.release_type {
+        ReleaseType::PreRelease => git::commit(&context.repo.root)?,
         ReleaseType::Main => None,
     };
     let asked = Asked {
@@ -290,7 +289,7 @@ fn targets(context: &Context, flags: &Publish, connectors: &[Connector]) -> Resu
         mode: flags.mode(),
         existing: flags.existing(),
         release: flags.release_type,
-        commit: revision.as_ref().and_then(Revisions::commit),
+        commit: commit.as_deref(),
     };
     request::targets(&asked, connectors, &context.resolved.config)
         .map_err(|problems| Problem::all("this can't be published", problems).into())

@@ -28,38 +28,23 @@ struct Head {
 impl Revisions {
     /// Asks about all that lies below `directory`, relative to `root`.
     pub fn read(root: &Utf8Path, directory: &Utf8Path) -> Result<Revisions> {
-        let parsed = git(
-            root,
-            &["rev-parse", "--quiet", "--show-prefix", "--verify", "HEAD"],
-        )?
-        .finish()?;
         let mut revisions = Revisions {
             root: root.to_owned(),
             head: None,
         };
-        if parsed.status.success() {
-            let text = parsed.text();
-            let (prefix, commit) = text
-                .trim_end()
-                .rsplit_once('\n')
-                .unwrap_or(("", text.trim()));
+        if let Some((prefix, commit)) = checked_out(root)? {
             let status = ["status", "--porcelain=v2", "-z", "--", directory.as_str()];
             let status = git(root, &status)?.output()?;
             let changes = change::parse_status(&status.stdout)
                 .map_err(anyhow::Error::msg)
                 .with_context(|| format!("read the output of `{}`", status.line))?;
             revisions.head = Some(Head {
-                commit: commit.to_owned(),
+                commit,
                 source: origin(root)?,
                 changes: change::below(changes, prefix.as_bytes()),
             });
         }
         Ok(revisions)
-    }
-
-    /// The commit that is checked out.
-    pub fn commit(&self) -> Option<&str> {
-        self.head.as_ref().map(|head| head.commit.as_str())
     }
 
     /// What git knows of a directory (relative to the root); None outside a work tree or before the first commit.
@@ -91,6 +76,24 @@ impl Revisions {
             source: head.source.clone(),
         }))
     }
+}
+
+/// The commit that is checked out; None outside a work tree or before the first commit.
+pub fn commit(root: &Utf8Path) -> Result<Option<String>> {
+    Ok(checked_out(root)?.map(|(_, commit)| commit))
+}
+
+/// Where `root` lies in its work tree (empty, or with a slash at its end), and the commit.
+fn checked_out(root: &Utf8Path) -> Result<Option<(String, String)>> {
+    let arguments = ["rev-parse", "--quiet", "--show-prefix", "--verify", "HEAD"];
+    let parsed = git(root, &arguments)?.finish()?;
+    if !parsed.status.success() {
+        return Ok(None);
+    }
+    let text = parsed.text();
+    let text = text.trim_end();
+    let (prefix, commit) = text.rsplit_once('\n').unwrap_or(("", text));
+    Ok(Some((prefix.to_owned(), commit.to_owned())))
 }
 
 fn parse_changed(text: &str) -> Option<Changed> {
