@@ -7,25 +7,36 @@ use ureq::{
     config::ConfigBuilder,
     tls::{RootCerts, TlsConfig},
     typestate::AgentScope,
+    unversioned::transport::DefaultConnector,
 };
+
+use super::resolver::Remembering;
 
 /// Connections that are kept open to one host: as many as talk to it at a time.
 pub const CONNECTIONS: usize = 16;
 
 /// A client for questions that are answered within `limit`.
 pub fn asking(limit: Duration) -> Agent {
-    configured().timeout_global(Some(limit)).build().into()
+    agent(configured().timeout_global(Some(limit)))
 }
 
 /// A client for downloads of any length, that gives up when nothing arrives for `stall`.
 pub fn downloading(stall: Duration) -> Agent {
-    configured()
-        .timeout_connect(Some(stall))
-        .timeout_recv_response(Some(stall))
-        .timeout_per_read(Some(stall))
-        .timeout_per_write(Some(stall))
-        .build()
-        .into()
+    agent(
+        configured()
+            .timeout_connect(Some(stall))
+            .timeout_recv_response(Some(stall))
+            .timeout_per_read(Some(stall))
+            .timeout_per_write(Some(stall)),
+    )
+}
+
+fn agent(settings: ConfigBuilder<AgentScope>) -> Agent {
+    Agent::with_parts(
+        settings.build(),
+        DefaultConnector::default(),
+        Remembering::system(),
+    )
 }
 
 /// Trusts what this host trusts and takes its proxy from the environment; every status is an answer.

@@ -28,6 +28,7 @@ pub mod process;
 pub mod pull_request;
 pub mod python_environment;
 pub mod registry;
+pub mod resolver;
 pub mod retry;
 pub mod run_record;
 pub mod sandbox;
