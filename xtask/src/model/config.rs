@@ -207,7 +207,7 @@ impl Default for Config {
             platforms: Platform::ALL.to_vec(),
             connectors: "airbyte-integrations/connectors/*".to_owned(),
             docker_images: "docker-images".to_owned(),
-            builder: Builder::Docker,
+            builder: Builder::Auto,
             jobs: 0,
             spec_timeout: 60,
             spec_timeout_emulated: 300,

@@ -1,6 +1,6 @@
 //! Carries out one connector's plan, step by step.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, panic::resume_unwind, thread};
 
 use anyhow::{Context as _, Result};
 use semver::Version;
@@ -63,7 +63,9 @@ pub struct Done {
     /// What is worth telling in the table.
     pub notes: Vec<String>,
     made: Option<Made>,
-    /// What the scan of it said.
+    /// The scan that ran beside the spec checks.
+    scan: Option<Result<ScanOutcome>>,
+    /// What the scan said, when it lets the image pass.
     scanned: Option<ScanOutcome>,
 }
 
@@ -102,6 +104,7 @@ impl Run<'_> {
                 latest_moved: false,
                 notes: Vec::new(),
                 made: None,
+                scan: None,
                 scanned: None,
             }),
         };
@@ -228,6 +231,7 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Checks the spec, and has the scan run meanwhile: the one waits for an emulated container, the other for a program.
     fn specs(&self) -> Result<()> {
         let (builder, plan) = self.builder()?;
         let (record, connector) = (self.run.record, &self.plan.target.connector);
@@ -235,16 +239,33 @@ impl Work<'_> {
             let name = format!("spec-{}", check.platform.architecture());
             let _ = record.log(connector, &name, text);
         };
-        builder.check_specs(plan, self.plan.specs(), log)?;
-        Ok(())
+        let done = self.done.borrow();
+        let scanned = done.made.as_ref().zip(self.run.scans);
+        let scanned = scanned.filter(|_| self.plan.does(Step::Scan));
+        let of = self.connector;
+        let (specs, scan) = thread::scope(|scope| {
+            let scan = scanned
+                .map(|(made, scans)| scope.spawn(move || scans.of_layout(of, &made.layout)));
+            let specs = builder.check_specs(plan, self.plan.specs(), log);
+            let scan = scan.map(|scan| scan.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            (specs, scan)
+        });
+        drop(done);
+        self.done.borrow_mut().scan = scan;
+        specs.map(drop)
     }
 
     fn scan(&self) -> Result<()> {
-        let done = self.done.borrow();
-        let made = done.made.as_ref().context("scan what was built")?;
-        let scans = self.run.scans.context("what is built is scanned")?;
-        let outcome = scans.of_layout(self.connector, &made.layout)?;
-        drop(done);
+        let scan = self.done.borrow_mut().scan.take();
+        let outcome = match scan {
+            Some(outcome) => outcome?,
+            None => {
+                let done = self.done.borrow();
+                let made = done.made.as_ref().context("scan what was built")?;
+                let scans = self.run.scans.context("what is built is scanned")?;
+                scans.of_layout(self.connector, &made.layout)?
+            }
+        };
         self.log(Step::Scan, &outcome.lines().join("\n"))?;
         outcome.warn(self.run.context);
         let summary = match outcome.verdict {

@@ -121,6 +121,12 @@ impl PublishPlan {
         }
     }
 
+    /// Whether a step is carried out.
+    pub fn does(&self, step: Step) -> bool {
+        let planned = self.steps.iter().find(|planned| planned.step == step);
+        planned.is_some_and(|planned| planned.does == Does::Run)
+    }
+
     pub fn specs(&self) -> &[SpecCheck] {
         self.build.as_ref().map_or(&[], |build| &build.specs)
     }
