@@ -1,7 +1,7 @@
 //! Puts images together without a builder: the base's layers, then layers of whole wheels, then one of the connector's
 //! own files.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, thread};
 
 use anyhow::{Context as _, Result};
 
@@ -15,6 +15,7 @@ use crate::{
     tools::{
         base_store::BaseStore,
         byte_code::{Compiler, Files},
+        docker::Engine,
         docker_images,
         layer::{LayerWriter, Mode, Owner},
         layer_store::LayerStore,
@@ -29,6 +30,8 @@ use crate::{
 
 /// Changes when wheels are laid out, compiled or packed in another way.
 const FORMAT: &str = "2";
+/// Wheels that are installed and compiled at once, in bytes.
+const BATCH: u64 = 4 << 20;
 
 /// What all assemblies of one run share.
 pub struct Assembler<'a> {
@@ -125,11 +128,13 @@ impl<'a> Assembler<'a> {
 struct Group<'w> {
     key: Digest,
     wheels: Vec<&'w Stored>,
+    /// Of the wheels together, in bytes.
+    size: u64,
     holds: String,
 }
 
 impl<'w> Group<'w> {
-    fn new(wheels: Vec<&'w Stored>, python: &PythonPlan) -> Group<'w> {
+    fn new(wheels: Vec<&'w Stored>, size: u64, python: &PythonPlan) -> Group<'w> {
         let names: Vec<&str> = wheels.iter().map(|wheel| stem(wheel.name())).collect();
         let mut recipe = format!("{FORMAT}\n{}\n", python.interpreter.python);
         for wheel in &wheels {
@@ -139,6 +144,7 @@ impl<'w> Group<'w> {
             key: Digest::of(recipe.as_bytes()),
             holds: names.join(" "),
             wheels,
+            size,
         }
     }
 }
@@ -156,7 +162,14 @@ impl Assembly<'_> {
         let PlannedDependencies::Locked(summary) = &python.plan.dependencies else {
             anyhow::bail!("{} has no lock", self.plan.connector);
         };
-        let installed = python.wheels.installed(self.plan, summary)?;
+        let installed = thread::scope(|scope| {
+            if python.wheels.lacks(summary)? {
+                // An engine that never saw this closure may lack the base too; what can't be pulled is told by the
+                // step that needs it.
+                scope.spawn(|| self.pull_base(python.compiler.engine));
+            }
+            python.wheels.installed(self.plan, summary)
+        })?;
         let mut groups: BTreeMap<Platform, Vec<Group<'_>>> = BTreeMap::new();
         for (platform, wheels) in &installed {
             groups.insert(*platform, grouped(wheels, python.plan)?);
@@ -167,9 +180,10 @@ impl Assembly<'_> {
                 missing.insert(&group.key, group);
             }
         }
-        let missing: Vec<&Group<'_>> = missing.into_values().collect();
-        let jobs = std::thread::available_parallelism()?;
-        let made = each(&missing, jobs, |group| self.make(group, python));
+        let missing = missing.into_values().collect();
+        let jobs = thread::available_parallelism()?;
+        let batches = batches(missing);
+        let made = each(&batches, jobs, |batch| self.make(batch, python));
         made.into_iter().collect::<Result<Vec<()>>>()?;
         let named = |group: &Group<'_>| {
             let layer = self.layers.get(&group.key);
@@ -188,23 +202,36 @@ impl Assembly<'_> {
         layers.collect()
     }
 
-    /// Installs the wheels of a group, compiles them and packs both.
-    fn make(&self, group: &Group<'_>, python: &Python<'_>) -> Result<()> {
-        let mut tree = Tree::default();
+    fn pull_base(&self, engine: &Engine) {
+        for platform in &self.plan.platforms {
+            let _ = engine.pull(&self.plan.base.used, *platform);
+        }
+    }
+
+    /// Installs the wheels of some groups, has one container compile them all, and packs each group.
+    fn make(&self, groups: &[&Group<'_>], python: &Python<'_>) -> Result<()> {
+        let mut trees = Vec::new();
         let mut sources = Vec::new();
-        for wheel in &group.wheels {
-            let bytes = fs::read(&wheel.path).with_context(|| format!("read {}", wheel.path))?;
-            let installed = wheel_install::install(wheel.name(), &bytes, python.compiler.python)?;
-            sources.push(code_of(&installed));
-            add_installed(&mut tree, installed);
+        for (number, group) in groups.iter().enumerate() {
+            let mut tree = Tree::default();
+            for wheel in &group.wheels {
+                let bytes =
+                    fs::read(&wheel.path).with_context(|| format!("read {}", wheel.path))?;
+                let installed =
+                    wheel_install::install(wheel.name(), &bytes, python.compiler.python)?;
+                sources.push((number, code_of(&installed)));
+                add_installed(&mut tree, installed);
+            }
+            trees.push(tree);
         }
-        let compiled = python
-            .compiler
-            .compile(&sources.iter().collect::<Vec<_>>())?;
-        for files in compiled {
-            add_plain(&mut tree, Owner::Root, files);
+        let code: Vec<&Files> = sources.iter().map(|(_, files)| files).collect();
+        let compiled = python.compiler.compile(&code)?;
+        for ((number, _), files) in sources.iter().zip(compiled) {
+            add_plain(&mut trees[*number], Owner::Root, files);
         }
-        self.layers.make(&group.key, |writer| tree.write(writer))?;
+        for (group, tree) in groups.iter().zip(trees) {
+            self.layers.make(&group.key, |writer| tree.write(writer))?;
+        }
         Ok(())
     }
 
@@ -266,6 +293,24 @@ impl Assembly<'_> {
     }
 }
 
+/// Splits groups into runs that are made at once: a container costs more to start than most groups to compile, and
+/// what one run installs is held in memory.
+fn batches<'g, 'w>(groups: Vec<&'g Group<'w>>) -> Vec<Vec<&'g Group<'w>>> {
+    let mut batches = Vec::new();
+    let mut size = u64::MAX;
+    for group in groups {
+        if size.saturating_add(group.size) > BATCH {
+            batches.push(Vec::new());
+            size = 0;
+        }
+        size += group.size;
+        if let Some(batch) = batches.last_mut() {
+            batch.push(group);
+        }
+    }
+    batches
+}
+
 /// Which wheels of one platform go into one layer.
 fn grouped<'w>(wheels: &'w [Stored], python: &PythonPlan) -> Result<Vec<Group<'w>>> {
     let mut facts = Vec::new();
@@ -285,8 +330,9 @@ fn grouped<'w>(wheels: &'w [Stored], python: &PythonPlan) -> Result<Vec<Group<'w
     }
     let groups = assembly::group(&facts);
     let group = |group: Vec<usize>| {
+        let size = group.iter().map(|index| facts[*index].size).sum();
         let wheels = group.into_iter().map(|index| &wheels[index]).collect();
-        Group::new(wheels, python)
+        Group::new(wheels, size, python)
     };
     Ok(groups.into_iter().map(group).collect())
 }

@@ -79,6 +79,22 @@ impl<'a> Wheels<'a> {
         }
     }
 
+    /// Whether wheels of a plan's closures have to be fetched.
+    pub fn lacks(&self, summary: &Summary) -> Result<bool> {
+        for planned in summary
+            .closures
+            .iter()
+            .flat_map(|closure| &closure.packages)
+        {
+            if let How::Wheel { .. } = &planned.how
+                && self.store.file(&locked(planned))?.is_none()
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The wheels of a plan's closures, in the packages' order; fetched and built as far as the store lacks them.
     pub fn installed(
         &self,

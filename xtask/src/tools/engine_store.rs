@@ -42,16 +42,19 @@ impl Engine {
             if finished.status.success() && finished.timed_out.is_none() {
                 return Ok(());
             }
-            // containerd names the blob that it did not find.
+            // containerd names the first blob that it did not find; the base is small next to sending ours in vain.
             let ours = layout.own_blobs()?;
             let lacks_ours = ours.keys().any(|digest| finished.tail().contains(digest));
-            if lacks_ours && send == Send::Small {
-                send = Send::Everything;
-            } else if !pulled && finished.tail().contains("not found") {
+            if !pulled && finished.tail().contains("not found") {
                 for platform in layout.images.keys() {
                     self.pull(base, *platform).with_context(what)?;
                 }
                 pulled = true;
+                if lacks_ours {
+                    send = Send::Everything;
+                }
+            } else if lacks_ours && send == Send::Small {
+                send = Send::Everything;
             } else {
                 return Err(finished.error().into());
             }

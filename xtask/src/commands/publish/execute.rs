@@ -244,8 +244,8 @@ impl Work<'_> {
         let scanned = scanned.filter(|_| self.plan.does(Step::Scan));
         let of = self.connector;
         let (specs, scan) = thread::scope(|scope| {
-            let scan = scanned
-                .map(|(made, scans)| scope.spawn(move || scans.of_layout(of, &made.layout)));
+            let scan =
+                scanned.map(|(made, scans)| scope.spawn(move || scans.of_layout(of, &made.layout)));
             let specs = builder.check_specs(plan, self.plan.specs(), log);
             let scan = scan.map(|scan| scan.join().unwrap_or_else(|panic| resume_unwind(panic)));
             (specs, scan)

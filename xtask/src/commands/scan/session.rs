@@ -1,6 +1,6 @@
 //! What all scans of one run share: the scanner, its database brought up to date once, lists of what images hold.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, sync::OnceLock};
 
 use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -48,8 +48,8 @@ const SPDX: &str = "application/spdx+json";
 pub struct Scans<'a> {
     context: &'a Context<'a>,
     registries: &'a Registries<'a>,
-    /// What scans need, or why it can't be had: then every scan has failed.
-    ready: Result<Ready, String>,
+    /// What scans need, or why it can't be had: then every scan has failed. Gathered by the first scan.
+    ready: OnceLock<Result<Ready, String>>,
 }
 
 struct Ready {
@@ -94,22 +94,17 @@ pub struct ScannedImage {
 }
 
 impl<'a> Scans<'a> {
-    /// Finds the scanner and brings its database up to date, once for the whole run. What is missing is told by each
-    /// scan, as one that failed.
+    /// The first scan finds the scanner and brings its database up to date, once for the whole run. What is missing is
+    /// told by each scan, as one that failed.
     ///
     /// # Errors
-    /// When a rule of `scan.ignore` no longer holds, and after Ctrl-C.
+    /// When a rule of `scan.ignore` no longer holds.
     pub fn open(context: &'a Context<'a>, registries: &'a Registries<'a>) -> Result<Scans<'a>> {
         scan::check_rules(&context.resolved.config.scan, today()?)?;
-        let ready = match Ready::new(context) {
-            Err(error) if exit_of(&error) == Exit::Interrupted => return Err(error),
-            Err(error) => Err(with_help(&error)),
-            Ok(ready) => Ok(ready),
-        };
         Ok(Scans {
             context,
             registries,
-            ready,
+            ready: OnceLock::new(),
         })
     }
 
@@ -149,7 +144,12 @@ impl<'a> Scans<'a> {
     }
 
     fn ready(&self) -> Result<&Ready> {
-        self.ready
+        let ready = self
+            .ready
+            .get_or_init(|| Ready::new(self.context).map_err(|error| with_help(&error)));
+        // A wait that Ctrl-C ended is no failure of the scanner's.
+        check_interrupted()?;
+        ready
             .as_ref()
             .map_err(|error| anyhow::Error::msg(error.clone()))
     }
@@ -162,7 +162,7 @@ impl<'a> Scans<'a> {
             blocks: Verdict::ScanFailed.blocks(config.scan.on_finding),
             error: Some(error),
             counts: Counts::default(),
-            database: self.ready.as_ref().ok().map(|ready| ready.database.clone()),
+            database: self.ready().ok().map(|ready| ready.database.clone()),
             images: Vec::new(),
             exposures: Vec::new(),
             sarif: None,
