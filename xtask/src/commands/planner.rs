@@ -21,7 +21,7 @@ use crate::{
     },
     plan::{
         assembly::Dockerfile,
-        backend,
+        backend::{self, BuiltBy},
         build::{self, BuildPlan, Inputs, PlannedDependencies, PythonPlan, base_image},
         dependencies::{self, Dependencies},
         entry_point::{self, EntryPoint},
@@ -146,6 +146,7 @@ impl<'a> Planner<'a> {
             entry_point: sources.entry_point()?,
             uv: uv::containers_directory(&config.tools.uv, self.native, &repo.tools()),
             backends: sources.backends(interpreter, &config.tools.uv)?,
+            built_by: BuiltBy::of(&sources.pyproject.build),
             requirements: repo.work(&connector.name).join("requirements"),
             wheels: repo.work(&connector.name).join("wheels"),
         })

@@ -35,6 +35,8 @@ pub struct Wheels<'a> {
     context: &'a Context<'a>,
     native: Platform,
     store: WheelStore,
+    /// Wheels of connectors themselves, which no other machine asks for.
+    own: WheelStore,
     cache: Option<WheelCache<'a>>,
     index: PackageIndex,
     /// Build backends for sdists.
@@ -59,6 +61,7 @@ impl<'a> Wheels<'a> {
             context,
             native,
             store: WheelStore::open(&context.repo.store())?,
+            own: WheelStore::open(&context.repo.store().join("own"))?,
             cache,
             index: PackageIndex::configured()?,
             pins: wheel_builder::pins(docker_images)?,
@@ -133,7 +136,7 @@ impl<'a> Wheels<'a> {
             base: &plan.base.used,
         };
         self.builder()
-            .own(&source)
+            .own(&source, &self.own)
             .with_context(|| format!("build the package of {}", plan.connector))
     }
 

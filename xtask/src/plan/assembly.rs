@@ -43,6 +43,8 @@ pub enum Packages {
     None,
     Locked,
     Unlocked,
+    /// Locked, and the connector's own package is built by what is only in uv.
+    BuiltByUv,
 }
 
 /// Whose Dockerfile is built by.
@@ -79,8 +81,13 @@ impl Needs<'_> {
         if let Some(script) = self.prerequisites {
             return Some(format!("{script} has to run in the image"));
         }
-        if self.packages == Packages::Unlocked {
-            return Some("without a lock only uv's resolver knows what is installed".to_owned());
+        let packages = match self.packages {
+            Packages::None | Packages::Locked => None,
+            Packages::Unlocked => Some("without a lock only uv's resolver knows what is installed"),
+            Packages::BuiltByUv => Some("uv_build is in uv alone, which runs there"),
+        };
+        if let Some(why) = packages {
+            return Some(why.to_owned());
         }
         match self.dockerfile {
             Dockerfile::Ours => None,
@@ -420,6 +427,10 @@ mod tests {
             packages: Packages::Unlocked,
             ..plain
         };
+        let by_uv = Needs {
+            packages: Packages::BuiltByUv,
+            ..plain
+        };
         let changed = Needs {
             dockerfile: Dockerfile::Changed("Dockerfile.python-connector"),
             ..plain
@@ -429,6 +440,11 @@ mod tests {
             (Builder::Auto, plain, "assemble"),
             (Builder::Assemble, plain, "assemble"),
             (Builder::Docker, plain, "it was asked for"),
+            (
+                Builder::Auto,
+                by_uv,
+                "uv_build is in uv alone, which runs there",
+            ),
             (named, plain, "it was asked for by cloud"),
             (Builder::Auto, script, "install.sh has to run in the image"),
             (

@@ -11,6 +11,24 @@ use crate::model::{
     target::Target,
 };
 
+/// Where what builds a connector's own package comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BuiltBy {
+    /// A pinned file.
+    Pinned,
+    /// uv itself, which is `uv_build`.
+    Uv,
+}
+
+impl BuiltBy {
+    pub fn of(build: &BuildSystem) -> BuiltBy {
+        match build.build_backend.as_str() {
+            "uv_build" => BuiltBy::Uv,
+            _ => BuiltBy::Pinned,
+        }
+    }
+}
+
 /// The pinned build backends for a connector's `[build-system]`; an error when it asks for something that is not
 /// pinned, which would be whatever the package index has on the day. `uv_build` is in uv itself, at uv's version.
 pub fn choose(

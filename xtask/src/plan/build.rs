@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{
     assembly::{Dockerfile, Method, Needs, Packages, Settings},
+    backend::BuiltBy,
     base_image::{BaseImage, Because},
     dependencies::{Dependencies, Summary},
     entry_point::EntryPoint,
@@ -113,6 +114,8 @@ pub struct PythonPlan {
     /// Pinned backends that build the connector's own package.
     #[serde(skip)]
     pub backends: Vec<Pin>,
+    #[serde(skip)]
+    pub built_by: BuiltBy,
 }
 
 /// Where an image's packages come from.
@@ -157,11 +160,7 @@ impl BuildPlan {
                 .prerequisites
                 .get(&connector.name)
                 .map(String::as_str),
-            packages: match inputs.python.as_ref().map(|python| &python.dependencies) {
-                None => Packages::None,
-                Some(PlannedDependencies::Locked(_)) => Packages::Locked,
-                Some(PlannedDependencies::Resolved { .. }) => Packages::Unlocked,
-            },
+            packages: inputs.python.as_ref().map_or(Packages::None, packages),
             dockerfile: inputs.dockerfile,
         };
         Ok(BuildPlan {
@@ -523,4 +522,14 @@ fn whole_seconds<S: serde::Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(duration.as_secs())
+}
+
+fn packages(python: &PythonPlan) -> Packages {
+    match python.dependencies {
+        PlannedDependencies::Resolved { .. } => Packages::Unlocked,
+        PlannedDependencies::Locked(_) => match python.built_by {
+            BuiltBy::Uv => Packages::BuiltByUv,
+            BuiltBy::Pinned => Packages::Locked,
+        },
+    }
 }

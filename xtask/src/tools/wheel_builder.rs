@@ -78,8 +78,8 @@ pub struct Built {
 }
 
 impl WheelBuilder<'_> {
-    /// The wheel of a connector's own package, which has to be pure: it serves every platform.
-    pub fn own(&self, package: &OwnPackage<'_>) -> Result<Stored> {
+    /// The wheel of a connector's own package, kept in `store`; it has to be pure, for it serves every platform.
+    pub fn own(&self, package: &OwnPackage<'_>, store: &WheelStore) -> Result<Stored> {
         let hash = format!("sha256:{}", Digest::of(package.source).hex());
         let file = LockedFile {
             package: package.name.to_owned(),
@@ -103,7 +103,7 @@ impl WheelBuilder<'_> {
                 .collect(),
             ..sdist.key(Scope::Pure)?
         };
-        if let Some(kept) = self.store.built(&key)? {
+        if let Some(kept) = store.built(&key)? {
             return Ok(kept);
         }
         let job = self.job(&sdist, &file.name, package.source.to_vec())?;
@@ -126,7 +126,7 @@ impl WheelBuilder<'_> {
                     .into(),
             );
         }
-        self.store.keep_built(&key, &name, &bytes)
+        store.keep_built(&key, &name, &bytes)
     }
 
     /// The wheel of an sdist, from the store when it was built before, by whomever.
