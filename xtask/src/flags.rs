@@ -397,10 +397,11 @@ pub struct PublishPackage {
 pub struct Test {
     #[command(flatten)]
     pub selection: Selection,
-    /// Configuration to try `check`, `discover` and `read` of the one connector named with
+    /// Configuration to try the one connector named with: a source by `check`, `discover` and `read`, a destination by
+    /// `check` and by `write` of a few records to streams called airbyte_test_MODE
     #[arg(long, value_name = "FILE", conflicts_with_all = ["all_changed", "since", "files_from"])]
     pub config_file: Option<Utf8PathBuf>,
-    /// Configured catalog to `read` with; else one of all streams that `discover` finds
+    /// Configured catalog for a source to `read`; else one of all streams that `discover` finds
     #[arg(long, value_name = "FILE", requires = "config_file")]
     pub catalog: Option<Utf8PathBuf>,
     /// Network of the containers that try those commands, as docker names it; `none` for none

@@ -4,7 +4,7 @@ use anyhow::Result;
 use camino::Utf8Path;
 use serde::Serialize;
 
-use super::{Context, scan};
+use super::Context;
 use crate::{
     flags::Json,
     model::{
@@ -339,7 +339,8 @@ fn scanner(context: &Context) -> Check {
     let tools = context.repo.tools();
     let pinned = &context.resolved.config.tools.grype;
     let fix = format!("install grype {pinned} to scan images");
-    let ready = scan::sources(context, &tools)
+    let ready = context
+        .scanner(&tools)
         .and_then(|sources| Ok((Grype::ready(&sources)?, sources.image)));
     match ready {
         Ok((Some(grype), _)) => match grype.database() {

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result};
 use camino::Utf8PathBuf;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{Context, assemble::Assembler, planner::Planner, wheels::Wheels};
 use crate::{
@@ -51,6 +52,9 @@ pub struct CheckedSpec {
     pub emulated: bool,
     /// The value of `spec` in the SPEC message, as a JSON file.
     pub path: Utf8PathBuf,
+    /// That value.
+    #[serde(skip)]
+    pub value: Value,
 }
 
 impl<'a> Builder<'a> {
@@ -204,6 +208,7 @@ impl<'a> Builder<'a> {
             platform: check.platform,
             emulated: check.emulated,
             path,
+            value: spec.value,
         })
     }
 }

@@ -22,14 +22,13 @@ mod publish;
 mod sandbox;
 mod scan;
 mod selection;
-mod smoke;
 mod test;
 mod tool_checks;
 mod up_to_date;
 mod wheels;
 
 use anyhow::{Context as _, Result};
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use toml::Value;
 
 use self::sandbox::{Sandbox, Up};
@@ -41,7 +40,7 @@ use crate::{
     },
     repo::Repo,
     report::Report,
-    tools::{docker::Engine, docker_images, work},
+    tools::{docker::Engine, docker_images, grype, work},
 };
 
 /// What every command works with.
@@ -114,6 +113,17 @@ impl Context<'_> {
     pub fn docker_images(&self) -> Result<Utf8PathBuf> {
         let configured = self.repo.root.join(&self.resolved.config.docker_images);
         docker_images::directory(&configured, &self.repo.target().join("docker-images"))
+    }
+
+    /// What the vulnerability scanner may be made of; `tools` keeps it.
+    pub fn scanner<'a>(&'a self, tools: &'a Utf8Path) -> Result<grype::Sources<'a>> {
+        let config = &self.resolved.config.tools;
+        Ok(grype::Sources {
+            tools: config,
+            image: config.scanner_image()?,
+            engine: &self.engine,
+            cache: tools,
+        })
     }
 
     /// The repository's own engine, up or not.

@@ -1,15 +1,22 @@
 //! `connector test`: a connector's own tool checks, its build and spec, and its commands tried on a configuration.
 
-use anyhow::Result;
-use serde::Serialize;
+mod smoke;
+mod step;
 
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+use serde_json::Value;
+
+use self::{
+    smoke::Smoke,
+    step::{Outcome, Step},
+};
 use super::{
     Context, doctor,
-    image::Builder,
+    image::{Builder, CheckedSpec},
     planner::{Ask, Planner},
     selection,
-    smoke::Smoke,
-    tool_checks::{self, Mending, Ran},
+    tool_checks::{self, Mending},
     work,
 };
 use crate::{
@@ -26,92 +33,16 @@ use crate::{
         selection::Pages,
     },
     report::{
-        exit_of,
         findings::{self, Checked},
         table,
     },
     tools::process::check_interrupted,
 };
 
-/// What came of one step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Outcome {
-    Passed,
-    Failed,
-    Skipped,
-}
-
-/// One thing that was tried on a connector.
-#[derive(Debug, Serialize)]
-pub struct Step {
-    /// Id of a tool check, `build`, `spec`, or a command of connectors.
-    step: &'static str,
-    outcome: Outcome,
-    /// What passed, what is wrong, or why it was skipped.
-    detail: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    findings: Vec<Finding>,
-    /// How the run ends because of it.
-    #[serde(skip)]
-    exit: Exit,
-}
-
 #[derive(Debug, Serialize)]
 struct Tested {
     connector: String,
     steps: Vec<Step>,
-}
-
-impl Step {
-    pub fn new(step: &'static str, outcome: Outcome, detail: impl Into<String>) -> Step {
-        Step {
-            step,
-            outcome,
-            detail: detail.into(),
-            findings: Vec::new(),
-            exit: match outcome {
-                Outcome::Failed => Exit::Failure,
-                Outcome::Passed | Outcome::Skipped => Exit::Success,
-            },
-        }
-    }
-
-    /// Passed with a few words, or failed by an error.
-    pub fn of(step: &'static str, result: Result<String>) -> Step {
-        match result {
-            Ok(detail) => Step::new(step, Outcome::Passed, detail),
-            Err(error) => Step {
-                exit: exit_of(&error),
-                ..Step::new(step, Outcome::Failed, format!("{error:#}"))
-            },
-        }
-    }
-
-    /// None for a check of connectors of another kind.
-    fn of_check(ran: Ran) -> Option<Step> {
-        use tool_checks::Outcome as Came;
-        let check = ran.check;
-        Some(match ran.outcome {
-            Came::Passed(detail) => Step::new(check, Outcome::Passed, detail),
-            Came::Skipped(why) => Step::new(check, Outcome::Skipped, why),
-            Came::Unknown(error) => Step::of(check, Err(error)),
-            Came::Failed(findings) => Step {
-                findings,
-                ..Step::new(check, Outcome::Failed, "")
-            }
-            .counted(),
-            Came::Inapplicable => return None,
-        })
-    }
-
-    fn counted(mut self) -> Step {
-        self.detail = match self.findings.len() {
-            1 => "1 finding".to_owned(),
-            count => format!("{count} findings"),
-        };
-        self
-    }
 }
 
 pub fn run(context: &Context, flags: &Test) -> Result<Exit> {
@@ -127,6 +58,17 @@ pub fn run(context: &Context, flags: &Test) -> Result<Exit> {
         context
             .report
             .note("no connector is touched, so nothing is tested");
+    }
+    let destination = connectors
+        .iter()
+        .find(|one| one.metadata.connector_type == ConnectorType::Destination);
+    if let (Some(connector), Some(_)) = (destination, &flags.catalog) {
+        return Err(Problem::usage(format!(
+            "--catalog is what a source reads, and {} is a destination",
+            connector.name
+        ))
+        .help("leave it out: destinations are tried with a small catalog of their own")
+        .into());
     }
     let smoke = Smoke::of(flags)?;
     let tools: Vec<_> = checks::all()
@@ -213,18 +155,24 @@ fn try_image(
     if steps[0].outcome == Outcome::Failed {
         return steps;
     }
-    steps.push(Step::of("spec", specs(builder, plan)));
+    let specs = builder.check_specs(plan, &plan.specs, |_, _| ());
+    let spec = match specs.and_then(|specs| specs.into_iter().next().context("no spec was run")) {
+        Ok(CheckedSpec {
+            platform, value, ..
+        }) => {
+            steps.push(Step::new("spec", Outcome::Passed, platform.to_string()));
+            value
+        }
+        Err(error) => {
+            steps.push(Step::of("spec", Err(error)));
+            Value::Null
+        }
+    };
     match smoke {
-        Some(smoke) => steps.extend(smoke.try_all(context, plan, kind)),
+        Some(smoke) => steps.extend(smoke.try_all(context, plan, kind, &spec)),
         None => steps.push(Step::new("check", Outcome::Skipped, "no --config-file")),
     }
     steps
-}
-
-fn specs(builder: &Builder, plan: &BuildPlan) -> Result<String> {
-    builder.check_specs(plan, &plan.specs, |_, _| ())?;
-    let platforms = plan.specs.iter().map(|check| check.platform.to_string());
-    Ok(platforms.collect::<Vec<_>>().join(", "))
 }
 
 fn print(context: &Context, flags: &Test, tested: &[Tested]) -> Result<Exit> {

@@ -1,11 +1,15 @@
-//! Judges what a connector prints for `check`, `discover` and `read`: every line one message of the Airbyte protocol,
+//! Judges what a connector prints for `check`, `discover`, `read` and `write`: every line one message of the Airbyte protocol,
 //! with the fields that its type must have, in its place.
 //!
 //! Source: airbyte_protocol.yaml of the repository airbyte-protocol, version 0.
 
+pub mod sample;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
+
+use self::sample::Sample;
 
 /// What a connector was asked.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +18,8 @@ pub enum Command<'a> {
     Discover,
     /// With this configured catalog.
     Read(&'a Value),
+    /// These messages, of a destination.
+    Write(&'a Sample),
 }
 
 impl Command<'_> {
@@ -23,6 +29,7 @@ impl Command<'_> {
             Command::Check => "check",
             Command::Discover => "discover",
             Command::Read(_) => "read",
+            Command::Write(_) => "write",
         }
     }
 }
@@ -207,6 +214,8 @@ struct Judge<'a> {
     problems: Vec<String>,
     statuses: Vec<Value>,
     catalogs: Vec<Value>,
+    /// The states that came back from a destination.
+    states: Vec<Value>,
     streams: BTreeMap<String, Stream>,
 }
 
@@ -232,6 +241,7 @@ impl<'a> Judge<'a> {
                 .collect(),
             statuses: Vec::new(),
             catalogs: Vec::new(),
+            states: Vec::new(),
             streams,
         }
     }
@@ -279,6 +289,7 @@ impl<'a> Judge<'a> {
                     self.known(number, name);
                 }
             }
+            ("STATE", Command::Write(_)) => self.states.push(payload.clone()),
             _ => self.wrong(
                 number,
                 &format!(
@@ -350,6 +361,7 @@ impl<'a> Judge<'a> {
             Command::Check => self.finish_check(),
             Command::Discover => self.finish_discover(),
             Command::Read(_) => self.finish_read(),
+            Command::Write(sample) => self.finish_write(sample),
         }
         if self.problems.is_empty() {
             return Ok(self.answer);
@@ -415,6 +427,31 @@ impl<'a> Judge<'a> {
                     "{count} records of stream {name} do not fit its schema, first: {first}"
                 ));
             }
+        }
+    }
+}
+
+impl Judge<'_> {
+    /// A state that comes back says that all records before it are stored; each has to, once.
+    fn finish_write(&mut self, sample: &Sample) {
+        let name = |state: &Value| state["stream"]["stream_descriptor"]["name"].to_string();
+        let mut returned = std::mem::take(&mut self.states);
+        for sent in sample.states() {
+            // Destinations may add to a state how many records they stored.
+            let same = |state: &Value| state["stream"] == sent["stream"];
+            match returned.iter().position(same) {
+                Some(index) => drop(returned.remove(index)),
+                None => self.problem(format!(
+                    "the state of stream {} did not come back as it was sent",
+                    name(sent)
+                )),
+            }
+        }
+        for state in returned {
+            self.problem(format!(
+                "a state was printed that was not sent: {}",
+                shown(&state)
+            ));
         }
     }
 }
@@ -793,6 +830,42 @@ mod tests {
         }
         let ended = judge(read, "", Some("exited with 1")).unwrap_err();
         assert_eq!(ended, ["the container exited with 1"]);
+    }
+
+    #[test]
+    fn a_destination_gives_back_each_state_once() {
+        let sample =
+            Sample::of(&json!({"supported_destination_sync_modes": ["append", "overwrite"]}));
+        let write = Command::Write(&sample);
+        let state = |state: &Value| json!({"type": "STATE", "state": state});
+        let sent: Vec<Value> = sample.states().map(state).collect();
+        let mut counted = sent.clone();
+        counted[1]["state"]["destinationStats"] = json!({"recordCount": 4});
+        counted.reverse();
+        let answer = judge(write, &lines(&counted), None).unwrap();
+        assert_eq!(answer.count("STATE"), 2);
+        let mut changed = sent.clone();
+        changed[0]["state"]["stream"]["stream_state"] = json!({});
+        let twice = [sent.clone(), sent[..1].to_vec()].concat();
+        for (printed, words) in [
+            (vec![], "\"airbyte_test_append\" did not come back"),
+            (
+                sent[..1].to_vec(),
+                "\"airbyte_test_overwrite\" did not come back",
+            ),
+            (changed, "not sent: {\"type\":\"STREAM\""),
+            (twice, "a state was printed that was not sent"),
+            (
+                vec![record("a", json!({}))],
+                "a RECORD message has no place in the answer to `write`",
+            ),
+        ] {
+            let problems = judge(write, &lines(&printed), None).expect_err(words);
+            assert!(
+                problems.iter().any(|one| one.contains(words)),
+                "{words}: {problems:?}"
+            );
+        }
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub struct RunWithFiles<'a> {
     pub arguments: &'a [&'a str],
     /// Paths from the top of the image's file system, without a leading slash, and contents.
     pub files: &'a [(&'a str, &'a [u8])],
+    /// What it reads from standard input.
+    pub input: Vec<u8>,
     pub limit: Duration,
 }
 
@@ -165,11 +167,19 @@ impl Engine {
 
     /// Runs a command of an image with some files in it. They go in as an archive, so the engine may be anywhere and
     /// nothing of them stays on its host; the container is gone afterwards, however it ended.
-    pub fn run_with_files(&self, run: &RunWithFiles<'_>) -> Result<Finished> {
+    pub fn run_with_files(&self, run: RunWithFiles<'_>) -> Result<Finished> {
         let name = container_name("test");
         let (platform, image) = (run.platform.to_string(), run.image.to_string());
-        let mut args = vec!["create", "--name", &name, "--pull", "never"];
-        args.extend(["--network", run.network, "--platform", &platform, &image]);
+        let mut args = vec!["create", "--interactive", "--name", &name];
+        args.extend([
+            "--pull",
+            "never",
+            "--network",
+            run.network,
+            "--platform",
+            &platform,
+            &image,
+        ]);
         args.extend(run.arguments);
         let archive = archive(run.files)?;
         let to = format!("{name}:/");
@@ -182,8 +192,8 @@ impl Engine {
                 copy.limit(QUESTION).input(archive).output()
             })
             .and_then(|_| {
-                let start = self.docker(&["start", "--attach", &name])?;
-                start.limit(run.limit).finish()
+                let start = self.docker(&["start", "--attach", "--interactive", &name])?;
+                start.limit(run.limit).input(run.input).finish()
             });
         self.remove_container(&name);
         finished

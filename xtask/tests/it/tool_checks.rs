@@ -338,6 +338,51 @@ fn commands_are_tried_on_a_configuration() {
 }
 
 #[test]
+fn a_destination_is_written_to_and_has_to_give_back_every_state() {
+    let repo = Monorepo::new()
+        .manifest_only("destination-d")
+        .file("config.json", "{}");
+    let arguments = ["destination-d", "--config-file", "config.json", "--json"];
+    let spec = r#"{"type":"SPEC","spec":{"connectionSpecification":{"type":"object"},
+        "supported_destination_sync_modes":["append","overwrite"]}}"#
+        .replace('\n', "");
+    let faked = |forgets: &str| {
+        let cdk = r#"{"cdk": "7.0.0", "found": {"destination-d": []}}"#;
+        let variables = [
+            ("FAKE_CDK", cdk),
+            ("FAKE_SPEC", spec.as_str()),
+            ("FAKE_FORGETS", forgets),
+        ];
+        test(&repo, &arguments, &variables)
+    };
+    let passed = faked("").code(0).json();
+    let last = passed[0]["steps"]
+        .as_array()
+        .unwrap()
+        .last()
+        .unwrap()
+        .clone();
+    assert_eq!(last["step"], "write");
+    assert_eq!(last["detail"], "8 records written, 2 states came back");
+    let failed = faked("overwrite").code(1).json();
+    let last = failed[0]["steps"]
+        .as_array()
+        .unwrap()
+        .last()
+        .unwrap()
+        .clone();
+    let detail = last["detail"].as_str().unwrap();
+    assert_eq!(
+        detail,
+        "the state of stream \"airbyte_test_overwrite\" did not come back as it was sent"
+    );
+    let catalog = [&arguments[..], &["--catalog", "config.json"]].concat();
+    test(&repo, &catalog, &[])
+        .code(2)
+        .says("--catalog is what a source reads, and destination-d is a destination");
+}
+
+#[test]
 fn a_configuration_is_for_one_connector_and_is_json() {
     let repo = with_tasks("")
         .manifest_only("source-m")

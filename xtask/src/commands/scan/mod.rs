@@ -8,7 +8,7 @@ use serde_json::json;
 
 pub use self::{
     rescan::run as rescan,
-    session::{ScanOutcome, Scans, sources},
+    session::{ScanOutcome, Scans},
 };
 
 use super::{

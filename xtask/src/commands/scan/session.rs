@@ -30,7 +30,7 @@ use crate::{
     tools::{
         clock::today,
         files,
-        grype::{self, Database, Grype},
+        grype::{Database, Grype},
         layout::{self, Layout, LayoutImage},
         process::check_interrupted,
         registry::{Attachment, Reference, Registries, Repository},
@@ -532,7 +532,7 @@ impl Ready {
     fn new(context: &Context) -> Result<Ready> {
         let config = &context.resolved.config;
         let tools = context.repo.tools();
-        let sources = sources(context, &tools)?;
+        let sources = context.scanner(&tools)?;
         let step = context.report.step("scanner");
         let grype = Grype::find(&sources)?;
         let syft = syft::fetch(&config.tools.syft, &tools)?;
@@ -557,17 +557,6 @@ impl Ready {
             key: Digest::of(&policy),
         })
     }
-}
-
-/// What a scanner may be made of.
-pub fn sources<'a>(context: &'a Context, tools: &'a Utf8Path) -> Result<grype::Sources<'a>> {
-    let config = &context.resolved.config.tools;
-    Ok(grype::Sources {
-        tools: config,
-        image: config.scanner_image()?,
-        engine: &context.engine,
-        cache: tools,
-    })
 }
 
 /// The database, after one update. Where that fails, an older one will do as long as grype takes it.

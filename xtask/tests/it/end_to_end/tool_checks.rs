@@ -239,32 +239,49 @@ fn the_connectors_of_this_repository_pass_their_tests_and_leave_the_tree_clean()
     assert_eq!(left_behind(), before);
 }
 
-#[test]
-fn source_faker_is_tried_on_a_configuration() {
-    let _turn = turn();
+/// `connector test NAME --json` with this configuration, without a network: what its steps say, by step.
+fn tried(name: &str, config: &str, code: i32) -> BTreeMap<String, String> {
     let directory = tempfile::tempdir().unwrap();
-    let config = directory.path().join("config.json");
-    fs::write(&config, "{\"count\": 20, \"seed\": 7}").unwrap();
-    let config = config.to_str().unwrap();
+    let path = directory.path().join("config.json");
+    fs::write(&path, config).unwrap();
+    let path = path.to_str().unwrap();
     let arguments = [
         "connector",
         "test",
-        "source-faker",
+        name,
         "--json",
         "--network",
         "none",
+        "--config-file",
+        path,
     ];
-    let tested = sandboxed(&[&arguments[..], &["--config-file", config]].concat())
-        .code(0)
-        .json();
-    let steps = tested[0]["steps"].as_array().unwrap();
-    let read = steps.iter().find(|step| step["step"] == "read").unwrap();
-    assert_eq!(read["detail"], "60 records, 3 states");
-    fs::write(config, "{\"count\": \"many\"}").unwrap();
-    let tested = sandboxed(&[&arguments[..], &["--config-file", config]].concat())
-        .code(1)
-        .json();
-    let steps = tested[0]["steps"].as_array().unwrap();
-    let check = steps.iter().find(|step| step["step"] == "check").unwrap();
-    assert_eq!(check["outcome"], "failed", "{check}");
+    let tested = sandboxed(&arguments).code(code).json();
+    let text = |step: &Value, key: &str| step[key].as_str().unwrap().to_owned();
+    let steps = tested[0]["steps"].as_array().unwrap().iter();
+    steps
+        .map(|step| {
+            (
+                text(step, "step"),
+                format!("{}: {}", text(step, "outcome"), text(step, "detail")),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn a_source_and_a_destination_are_tried_on_a_configuration() {
+    let _turn = turn();
+    let steps = tried("source-faker", "{\"count\": 20, \"seed\": 7}", 0);
+    assert_eq!(steps["read"], "passed: 60 records, 3 states");
+    let steps = tried("source-faker", "{\"count\": \"many\"}", 1);
+    assert!(steps["check"].starts_with("failed: "), "{steps:#?}");
+    let steps = tried(
+        "destination-jsonl",
+        "{\"destination_path\": \"/tmp/out\"}",
+        0,
+    );
+    assert_eq!(
+        steps["write"],
+        "passed: 8 records written, 2 states came back"
+    );
 }

@@ -6,16 +6,14 @@ use anyhow::{Context as _, Result};
 use camino::Utf8Path;
 use serde_json::Value;
 
-use super::{
-    Context,
-    test::{Outcome, Step},
-};
+use super::step::{Outcome, Step};
 use crate::{
+    commands::Context,
     flags,
     model::{metadata::ConnectorType, problem::Problem},
     plan::{
         build::BuildPlan,
-        messages::{self, Answer, Command},
+        messages::{self, Answer, Command, sample::Sample},
     },
     tools::docker::RunWithFiles,
 };
@@ -54,13 +52,22 @@ impl<'a> Smoke<'a> {
         }))
     }
 
-    /// `check` and, of a source, `discover` and `read`.
-    pub fn try_all(&self, context: &Context, plan: &BuildPlan, kind: ConnectorType) -> Vec<Step> {
+    /// `check` and then, of a source, `discover` and `read`, of a destination with this spec `write`.
+    pub fn try_all(
+        &self,
+        context: &Context,
+        plan: &BuildPlan,
+        kind: ConnectorType,
+        spec: &Value,
+    ) -> Vec<Step> {
         let mut steps = vec![self.check(context, plan)];
-        if kind == ConnectorType::Source {
-            let (discover, found) = self.discover(context, plan);
-            steps.push(discover);
-            steps.push(self.read(context, plan, found));
+        match kind {
+            ConnectorType::Source => {
+                let (discover, found) = self.discover(context, plan);
+                steps.push(discover);
+                steps.push(self.read(context, plan, found));
+            }
+            ConnectorType::Destination => steps.push(self.write(context, plan, spec)),
         }
         steps
     }
@@ -101,27 +108,42 @@ impl<'a> Smoke<'a> {
         Step::of("read", answer.map(said))
     }
 
+    fn write(&self, context: &Context, plan: &BuildPlan, spec: &Value) -> Step {
+        let sample = Sample::of(spec);
+        let answer = self.ask(context, plan, Command::Write(&sample));
+        let said = |answer: Answer| {
+            let (records, states) = (sample.records(), answer.count("STATE"));
+            format!("{records} records written, {states} states came back")
+        };
+        Step::of("write", answer.map(said))
+    }
+
     /// Runs one command and judges what it prints; the error holds all that is wrong.
     fn ask(&self, context: &Context, plan: &BuildPlan, command: Command) -> Result<Answer> {
         let mut files = vec![(CONFIG, self.config.as_slice())];
         let (config, catalog_path) = (format!("/{CONFIG}"), format!("/{CATALOG}"));
         let mut arguments = vec![command.name(), "--config", &config];
-        let catalog;
-        if let Command::Read(configured) = command {
-            catalog = configured.to_string().into_bytes();
-            files.push((CATALOG, &catalog));
+        let (configured, input) = match command {
+            Command::Check | Command::Discover => (None, String::new()),
+            Command::Read(catalog) => (Some(catalog), String::new()),
+            Command::Write(sample) => (Some(&sample.catalog), sample.lines()),
+        };
+        let catalog = configured.map(|catalog| catalog.to_string().into_bytes());
+        if let Some(catalog) = &catalog {
+            files.push((CATALOG, catalog));
             arguments.extend(["--catalog", &catalog_path]);
         }
         let step = context
             .report
             .step(format!("{} {}", plan.connector, command.name()));
         let platform = plan.platforms.first().context("a plan has a platform")?;
-        let finished = context.engine.run_with_files(&RunWithFiles {
+        let finished = context.engine.run_with_files(RunWithFiles {
             image: &plan.image,
             platform: *platform,
             network: self.network,
             arguments: &arguments,
             files: &files,
+            input: input.into_bytes(),
             limit: self.limit,
         })?;
         let failed = !finished.status.success() || finished.timed_out.is_some();
@@ -140,9 +162,8 @@ impl<'a> Smoke<'a> {
             }
             Err(mut problems) => {
                 step.failed();
-                if failed {
-                    let said = String::from_utf8_lossy(&finished.stderr).into_owned();
-                    problems.extend(said.lines().rev().take(5).map(str::to_owned));
+                if failed && !finished.stderr.is_empty() {
+                    problems.push(finished.tail());
                 }
                 Err(Problem::failure(problems.join("\n")).into())
             }
