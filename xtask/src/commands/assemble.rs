@@ -1,20 +1,23 @@
 //! Puts images together without a builder: the base's layers, then layers of whole wheels, then one of the connector's
 //! own files.
 
-use std::{collections::BTreeMap, fs, thread};
+use std::{collections::BTreeMap, num::NonZeroUsize, panic::resume_unwind, thread};
 
 use anyhow::{Context as _, Result};
 
 use super::{Context, wheels::Wheels, work::each};
 use crate::{
-    model::{connector::Language, ignored_files::IgnoredFiles, image::Digest, platform::Platform},
+    model::{
+        connector::Language, ignored_files::IgnoredFiles, image::Digest, layer::Layer,
+        platform::Platform,
+    },
     plan::{
         assembly::{self, Image, NamedLayer, On, Runs, Wheel},
         build::{BuildPlan, CODE, ENTRY_POINT, PlannedDependencies, PythonPlan},
     },
     tools::{
-        base_store::BaseStore,
-        byte_code::{Compiler, Files},
+        base_store::{Base, BaseStore},
+        byte_code::{Compiler, Files, Interpreter},
         docker::Engine,
         docker_images,
         layer::{LayerWriter, Mode, Owner},
@@ -23,15 +26,13 @@ use crate::{
         registry::{Credentials, Registries},
         tree::{Content, Tree},
         wheel_file,
-        wheel_install::{self, Installed},
+        wheel_install::{self, Installed, Source},
         wheel_store::Stored,
     },
 };
 
 /// Changes when wheels are laid out, compiled or packed in another way.
-const FORMAT: &str = "2";
-/// Wheels that are installed and compiled at once, in bytes.
-const BATCH: u64 = 4 << 20;
+const FORMAT: &str = "3";
 
 /// What all assemblies of one run share.
 pub struct Assembler<'a> {
@@ -53,7 +54,9 @@ struct Assembly<'a> {
 struct Python<'a> {
     plan: &'a PythonPlan,
     wheels: &'a Wheels<'a>,
-    compiler: Compiler<'a>,
+    base: &'a Base,
+    engine: &'a Engine,
+    compiler: &'a Compiler,
 }
 
 impl<'a> Assembler<'a> {
@@ -83,27 +86,26 @@ impl<'a> Assembler<'a> {
             layout: &layout,
             ignored: docker_images::ignored_files(&plan.dockerfile)?,
         };
-        let mut layers: BTreeMap<Platform, Vec<NamedLayer>> = BTreeMap::new();
-        let own = if let (Some(python), Some(wheels)) = (&plan.python, wheels) {
-            let compiler = Compiler {
+        let (mut layers, own) = if let (Some(python), Some(wheels)) = (&plan.python, wheels) {
+            let interpreter = Interpreter {
                 engine: &self.context.engine,
                 image: &plan.base.used,
                 native: wheels.native(),
                 python: python.interpreter.python,
             };
-            let python = Python {
-                plan: python,
-                wheels,
-                compiler,
-            };
             busy("layers of packages");
-            layers = assembly.packages(&python)?;
-            busy("its own files");
-            assembly.own_layer(Some(&python))
+            interpreter.serve(|compiler| {
+                assembly.python(&Python {
+                    plan: python,
+                    wheels,
+                    base: &base,
+                    engine: &self.context.engine,
+                    compiler,
+                })
+            })?
         } else {
-            assembly.own_layer(None)
+            (BTreeMap::new(), assembly.own_layer(&assembly.files()?)?)
         };
-        let own = own.with_context(|| format!("pack the files of {}", plan.connector))?;
         let settings = plan.settings();
         let mut images: BTreeMap<_, Image> = BTreeMap::new();
         for platform in &plan.platforms {
@@ -136,17 +138,23 @@ struct Group<'w> {
 impl<'w> Group<'w> {
     fn new(wheels: Vec<&'w Stored>, size: u64, python: &PythonPlan) -> Group<'w> {
         let names: Vec<&str> = wheels.iter().map(|wheel| stem(wheel.name())).collect();
-        let mut recipe = format!("{FORMAT}\n{}\n", python.interpreter.python);
-        for wheel in &wheels {
-            recipe.push_str(&format!("{}\n", wheel.hash));
-        }
+        let hashes = wheels.iter().map(|wheel| wheel.hash.to_string());
         Group {
-            key: Digest::of(recipe.as_bytes()),
+            key: key(python, &hashes.collect::<Vec<_>>()),
             holds: names.join(" "),
             wheels,
             size,
         }
     }
+}
+
+/// Names a layer by all that it is made from.
+fn key(python: &PythonPlan, from: &[impl AsRef<str>]) -> Digest {
+    let mut recipe = format!("{FORMAT}\n{}\n", python.interpreter.python);
+    for part in from {
+        recipe.push_str(&format!("{}\n", part.as_ref()));
+    }
+    Digest::of(recipe.as_bytes())
 }
 
 /// `NAME-VERSION` of a wheel's file name.
@@ -157,43 +165,76 @@ fn stem(name: &str) -> &str {
 }
 
 impl Assembly<'_> {
+    /// The layers of the locked packages on each platform, and that of the connector itself.
+    fn python(
+        &self,
+        python: &Python<'_>,
+    ) -> Result<(BTreeMap<Platform, Vec<NamedLayer>>, NamedLayer)> {
+        thread::scope(|scope| {
+            scope.spawn(|| self.pull_base(python));
+            let library = scope.spawn(|| self.standard_library(python));
+            let own = scope.spawn(|| self.own_layer(&self.package(python)?));
+            let packages = self.packages(python);
+            let library = joined(library);
+            let own = joined(own);
+            let (mut layers, library) = (packages?, library?);
+            for layers in layers.values_mut() {
+                layers.splice(..0, library.clone());
+            }
+            Ok((layers, own?))
+        })
+    }
+
+    /// An engine that never saw this closure may lack the base too. What can't be pulled is told by the step that needs it.
+    fn pull_base(&self, python: &Python<'_>) {
+        if let PlannedDependencies::Locked(summary) = &python.plan.dependencies
+            && python.wheels.lacks(summary).unwrap_or(false)
+        {
+            for platform in &self.plan.platforms {
+                let _ = python.engine.pull(&self.plan.base.used, *platform);
+            }
+        }
+    }
+
+    /// The layer of the standard library's byte-code, unless the base image comes with it. Whoever runs a connector can't
+    /// keep what Python compiles, so each start would compile it again.
+    fn standard_library(&self, python: &Python<'_>) -> Result<Option<NamedLayer>> {
+        let Some(native) = python.base.platforms.get(&python.wheels.native()) else {
+            return Ok(None);
+        };
+        let image = native.manifest.config().digest().to_string();
+        let key = key(python.plan, &["standard library", &image]);
+        let layer = match self.layers.get(&key) {
+            Some(layer) => layer,
+            None => {
+                let mut tree = Tree::default();
+                add_plain(&mut tree, Owner::Root, python.compiler.standard_library()?);
+                self.layers.make(&key, |writer| tree.write(writer))?
+            }
+        };
+        self.named(layer, "byte-code of the standard library")
+            .map(Some)
+    }
+
     /// The layers of the locked packages; those that the store lacks are made, all of them before the first is used.
     fn packages(&self, python: &Python<'_>) -> Result<BTreeMap<Platform, Vec<NamedLayer>>> {
         let PlannedDependencies::Locked(summary) = &python.plan.dependencies else {
             anyhow::bail!("{} has no lock", self.plan.connector);
         };
-        let installed = thread::scope(|scope| {
-            if python.wheels.lacks(summary)? {
-                // An engine that never saw this closure may lack the base too; what can't be pulled is told by the
-                // step that needs it.
-                scope.spawn(|| self.pull_base(python.compiler.engine));
-            }
-            python.wheels.installed(self.plan, summary)
-        })?;
+        let installed = python.wheels.installed(self.plan, summary)?;
         let mut groups: BTreeMap<Platform, Vec<Group<'_>>> = BTreeMap::new();
         for (platform, wheels) in &installed {
             groups.insert(*platform, grouped(wheels, python.plan)?);
         }
-        let mut missing: BTreeMap<&Digest, &Group<'_>> = BTreeMap::new();
-        for group in groups.values().flatten() {
-            if self.layers.get(&group.key).is_none() {
-                missing.insert(&group.key, group);
-            }
-        }
-        let missing = missing.into_values().collect();
-        let jobs = thread::available_parallelism()?;
-        let batches = batches(missing);
-        let made = each(&batches, jobs, |batch| self.make(batch, python));
+        let jobs = NonZeroUsize::MIN.saturating_add(thread::available_parallelism()?.get());
+        let made = each(&self.missing(&groups), jobs, |alike| {
+            self.make(alike, python)
+        });
         made.into_iter().collect::<Result<Vec<()>>>()?;
         let named = |group: &Group<'_>| {
             let layer = self.layers.get(&group.key);
             let layer = layer.with_context(|| format!("layer of {} is gone", group.holds))?;
-            self.layout
-                .link(&layer.digest, &self.layers.blob(&layer.digest))?;
-            Ok(NamedLayer {
-                layer,
-                holds: group.holds.clone(),
-            })
+            self.named(layer, &group.holds)
         };
         let layers = groups.iter().map(|(platform, groups)| {
             let layers: Result<Vec<NamedLayer>> = groups.iter().map(named).collect();
@@ -202,41 +243,80 @@ impl Assembly<'_> {
         layers.collect()
     }
 
-    fn pull_base(&self, engine: &Engine) {
-        for platform in &self.plan.platforms {
-            let _ = engine.pull(&self.plan.base.used, *platform);
+    /// The groups that the store lacks, the largest first; those of the same packages stand together.
+    fn missing<'g>(
+        &self,
+        groups: &'g BTreeMap<Platform, Vec<Group<'_>>>,
+    ) -> Vec<Vec<&'g Group<'g>>> {
+        let mut alike: BTreeMap<&str, Vec<&Group<'_>>> = BTreeMap::new();
+        for group in groups.values().flatten() {
+            let same = alike.entry(&group.holds).or_default();
+            if self.layers.get(&group.key).is_none()
+                && same.iter().all(|other| other.key != group.key)
+            {
+                same.push(group);
+            }
         }
+        let mut missing: Vec<Vec<&Group<'_>>> = alike.into_values().collect();
+        missing.retain(|alike| !alike.is_empty());
+        missing.sort_by_key(|alike| std::cmp::Reverse(alike[0].size));
+        missing
     }
 
-    /// Installs the wheels of some groups, has one container compile them all, and packs each group.
-    fn make(&self, groups: &[&Group<'_>], python: &Python<'_>) -> Result<()> {
-        let mut trees = Vec::new();
-        let mut sources = Vec::new();
-        for (number, group) in groups.iter().enumerate() {
+    fn named(&self, layer: Layer, holds: &str) -> Result<NamedLayer> {
+        self.layout
+            .link(&layer.digest, &self.layers.blob(&layer.digest))?;
+        Ok(NamedLayer {
+            layer,
+            holds: holds.to_owned(),
+        })
+    }
+
+    /// Installs, compiles and packs the wheels of each group. Code that is the same on several platforms is compiled
+    /// once.
+    fn make(&self, alike: &[&Group<'_>], python: &Python<'_>) -> Result<()> {
+        let mut compiled = None;
+        for group in alike {
             let mut tree = Tree::default();
+            let mut code = Vec::new();
             for wheel in &group.wheels {
-                let bytes =
-                    fs::read(&wheel.path).with_context(|| format!("read {}", wheel.path))?;
                 let installed =
-                    wheel_install::install(wheel.name(), &bytes, python.compiler.python)?;
-                sources.push((number, code_of(&installed)));
+                    wheel_install::install(&wheel.path, python.plan.interpreter.python)?;
+                code.push(code_of(&installed)?);
                 add_installed(&mut tree, installed);
             }
-            trees.push(tree);
-        }
-        let code: Vec<&Files> = sources.iter().map(|(_, files)| files).collect();
-        let compiled = python.compiler.compile(&code)?;
-        for ((number, _), files) in sources.iter().zip(compiled) {
-            add_plain(&mut trees[*number], Owner::Root, files);
-        }
-        for (group, tree) in groups.iter().zip(trees) {
+            let digests: Vec<Digest> = code.iter().map(digest_of).collect();
+            let byte_code = match compiled.take() {
+                Some((of, byte_code)) if of == digests => byte_code,
+                _ => {
+                    let byte_code = code.into_iter().map(|files| python.compiler.compile(files));
+                    byte_code.collect::<Result<Vec<Files>>>()?
+                }
+            };
+            for files in &byte_code {
+                add_plain(&mut tree, Owner::Root, files.clone());
+            }
+            compiled = Some((digests, byte_code));
             self.layers.make(&group.key, |writer| tree.write(writer))?;
         }
         Ok(())
     }
 
-    /// The connector's own files and package, as its Dockerfile has them.
-    fn own_layer(&self, python: Option<&Python<'_>>) -> Result<NamedLayer> {
+    fn own_layer(&self, tree: &Tree) -> Result<NamedLayer> {
+        let mut writer = LayerWriter::new(Vec::new());
+        let packed = tree.write(&mut writer).and_then(|()| writer.finish());
+        let written =
+            packed.with_context(|| format!("pack the files of {}", self.plan.connector))?;
+        self.layout
+            .put_blob(&written.layer.digest, &written.inner)?;
+        Ok(NamedLayer {
+            layer: written.layer,
+            holds: format!("files of {}", self.plan.connector),
+        })
+    }
+
+    /// The connector's own files, as its Dockerfile has them.
+    fn files(&self) -> Result<Tree> {
         let mut tree = Tree::default();
         let code = CODE.trim_start_matches('/');
         tree.add_directory(code, Owner::Airbyte, &self.plan.directory, &self.ignored)?;
@@ -250,22 +330,12 @@ impl Assembly<'_> {
                 }
             }
         }
-        if let Some(python) = python {
-            self.add_package(&mut tree, python)?;
-        }
-        let mut writer = LayerWriter::new(Vec::new());
-        tree.write(&mut writer)?;
-        let written = writer.finish()?;
-        self.layout
-            .put_blob(&written.layer.digest, &written.inner)?;
-        Ok(NamedLayer {
-            layer: written.layer,
-            holds: format!("files of {}", self.plan.connector),
-        })
+        Ok(tree)
     }
 
-    /// Adds the connector's own package, the byte-code of all its files and the script that starts it.
-    fn add_package(&self, tree: &mut Tree, python: &Python<'_>) -> Result<()> {
+    /// The connector's own files and package, the byte-code of both and the script that starts it.
+    fn package(&self, python: &Python<'_>) -> Result<Tree> {
+        let mut tree = self.files()?;
         let code = CODE.trim_start_matches('/');
         let files = tree.contents()?;
         let top = self.plan.connector.snake();
@@ -273,42 +343,30 @@ impl Assembly<'_> {
             .iter()
             .map(|(path, bytes)| (path.replacen(code, &top, 1), bytes.clone()))
             .collect();
-        let wheel = python
-            .wheels
-            .own(self.plan, python.plan, &wheel_file::pack(&source)?)?;
-        let bytes = fs::read(&wheel.path).with_context(|| format!("read {}", wheel.path))?;
-        let installed = wheel_install::install(wheel.name(), &bytes, python.compiler.python)?;
-        let compiled = python.compiler.compile(&[&code_of(&installed), &files])?;
-        add_installed(tree, installed);
-        for (owner, files) in [Owner::Root, Owner::Airbyte].into_iter().zip(compiled) {
-            add_plain(tree, owner, files);
-        }
+        let source = wheel_file::pack(&source)?;
+        let (wheel, compiled) = thread::scope(|scope| {
+            // Starts the compiler's container beside that of the package.
+            let compiled = scope.spawn(|| python.compiler.compile(files));
+            let wheel = python.wheels.own(self.plan, python.plan, &source);
+            (wheel, joined(compiled))
+        });
+        let installed = wheel_install::install(&wheel?.path, python.plan.interpreter.python)?;
+        let of_package = python.compiler.compile(code_of(&installed)?)?;
+        add_installed(&mut tree, installed);
+        add_plain(&mut tree, Owner::Root, of_package);
+        add_plain(&mut tree, Owner::Airbyte, compiled?);
         let command = python.plan.entry_point.command(CODE);
         let script = Content::Bytes {
             bytes: format!("#!/bin/sh\nexec {command} \"$@\"\n").into_bytes(),
             mode: Mode::Executable,
         };
         tree.add(ENTRY_POINT.trim_start_matches('/'), Owner::Root, script);
-        Ok(())
+        Ok(tree)
     }
 }
 
-/// Splits groups into runs that are made at once: a container costs more to start than most groups to compile, and
-/// what one run installs is held in memory.
-fn batches<'g, 'w>(groups: Vec<&'g Group<'w>>) -> Vec<Vec<&'g Group<'w>>> {
-    let mut batches = Vec::new();
-    let mut size = u64::MAX;
-    for group in groups {
-        if size.saturating_add(group.size) > BATCH {
-            batches.push(Vec::new());
-            size = 0;
-        }
-        size += group.size;
-        if let Some(batch) = batches.last_mut() {
-            batch.push(group);
-        }
-    }
-    batches
+fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// Which wheels of one platform go into one layer.
@@ -337,17 +395,34 @@ fn grouped<'w>(wheels: &'w [Stored], python: &PythonPlan) -> Result<Vec<Group<'w
     Ok(groups.into_iter().map(group).collect())
 }
 
-/// The Python files of what was installed, for the compiler.
-fn code_of(installed: &Installed) -> Files {
-    let files = installed.iter();
-    let code = files.filter(|(path, _)| path.ends_with(".py") && path.contains("/site-packages/"));
-    code.map(|(path, (_, bytes))| (path.clone(), bytes.clone()))
+/// The Python files of what was installed, for the compiler. Tests have no byte-code: no connector imports them, and
+/// they are a third of all code.
+fn code_of(installed: &Installed) -> Result<Files> {
+    let is_code = |path: &str| {
+        let mut directories = path.split('/').rev().skip(1);
+        path.ends_with(".py")
+            && path.contains("/site-packages/")
+            && !directories.any(|directory| matches!(directory, "test" | "tests"))
+    };
+    let code = installed.iter().filter(|(path, _)| is_code(path));
+    code.map(|(path, (_, source))| Ok((path.clone(), source.read()?)))
         .collect()
 }
 
+fn digest_of(files: &Files) -> Digest {
+    let lines = files
+        .iter()
+        .map(|(path, bytes)| format!("{path} {}\n", Digest::of(bytes)));
+    Digest::of(lines.collect::<String>().as_bytes())
+}
+
 fn add_installed(tree: &mut Tree, installed: Installed) {
-    for (path, (mode, bytes)) in installed {
-        tree.add(&path, Owner::Root, Content::Bytes { bytes, mode });
+    for (path, (mode, source)) in installed {
+        let content = match source {
+            Source::Bytes(bytes) => Content::Bytes { bytes, mode },
+            Source::Packed(file) => Content::Packed { file, mode },
+        };
+        tree.add(&path, Owner::Root, content);
     }
 }
 

@@ -130,20 +130,20 @@ impl Engine {
             "spec",
             platform,
             &["--pull", "never", &image, "spec"],
-            None,
             limit,
+            |program| program,
         )
     }
 
     /// Runs code that is not trusted: as a user without rights, without a network and with nothing of this host but
-    /// `input`, which it reads from standard input. The image is pulled when it is not there.
+    /// what `streams` has it read from standard input. The image is pulled when it is not there.
     pub fn run_untrusted(
         &self,
         image: &ImageRef,
         platform: Platform,
         command: &[&str],
-        input: Vec<u8>,
         limit: Duration,
+        streams: impl FnOnce(Program) -> Program,
     ) -> Result<Finished> {
         let image = image.to_string();
         let (entry_point, arguments) = command.split_first().context("a command has a program")?;
@@ -162,7 +162,7 @@ impl Engine {
             &image,
         ];
         args.extend(arguments);
-        self.run_alone("build", platform, &args, Some(input), limit)
+        self.run_alone("build", platform, &args, limit, streams)
     }
 
     /// Runs a command of an image with some files in it. They go in as an archive, so the engine may be anywhere and
@@ -205,8 +205,8 @@ impl Engine {
         purpose: &str,
         platform: Platform,
         arguments: &[&str],
-        input: Option<Vec<u8>>,
         limit: Duration,
+        streams: impl FnOnce(Program) -> Program,
     ) -> Result<Finished> {
         let name = container_name(purpose);
         let emulated = (Platform::host(), platform) == (Platform::LinuxAmd64, Platform::LinuxArm64);
@@ -225,11 +225,7 @@ impl Engine {
             args.extend(["--env", EMULATED_CPU]);
         }
         args.extend(arguments);
-        let mut program = self.docker(&args)?.limit(limit);
-        if let Some(input) = input {
-            program = program.input(input);
-        }
-        let run = program.finish();
+        let run = streams(self.docker(&args)?.limit(limit)).finish();
         // Ending the client does not end a container whose program ignores SIGTERM.
         if !run
             .as_ref()

@@ -3,7 +3,7 @@
 //! Every entry gets one of two modes, one constant date and a number as its owner; entries stand in the order of their
 //! paths, each directory before what it holds.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
 use anyhow::{Context, Result};
 use flate2::{Compression, write::GzEncoder};
@@ -55,15 +55,42 @@ impl<W: Write> LayerWriter<W> {
     /// `path` is the place in the image without a leading slash.
     pub fn directory(&mut self, path: &str, owner: Owner) -> Result<()> {
         let path = format!("{}/", path.trim_end_matches('/'));
-        self.append(&path, EntryType::Directory, 0o755, owner, &[])
+        let mut header = header(EntryType::Directory, 0o755, owner, 0);
+        self.append(&path, &mut header, &[] as &[u8])
     }
 
     pub fn file(&mut self, path: &str, mode: Mode, owner: Owner, bytes: &[u8]) -> Result<()> {
+        self.copy(path, mode, owner, bytes.len() as u64, bytes)
+    }
+
+    /// As [`file`](Self::file), for what is too long to be held in memory; `size` in bytes.
+    pub fn copy(
+        &mut self,
+        path: &str,
+        mode: Mode,
+        owner: Owner,
+        size: u64,
+        mut content: impl Read,
+    ) -> Result<()> {
         let mode = match mode {
             Mode::Plain => 0o644,
             Mode::Executable => 0o755,
         };
-        self.append(path, EntryType::Regular, mode, owner, bytes)
+        let mut whole = content.by_ref().take(size);
+        self.append(
+            path,
+            &mut header(EntryType::Regular, mode, owner, size),
+            &mut whole,
+        )?;
+        let lacking = whole.limit();
+        let more = content
+            .read(&mut [0])
+            .with_context(|| format!("read {path}"))?;
+        anyhow::ensure!(
+            lacking == 0 && more == 0,
+            "{path} is not as long as it is said to be"
+        );
+        Ok(())
     }
 
     pub fn link(&mut self, path: &str, target: &str, owner: Owner) -> Result<()> {
@@ -73,17 +100,9 @@ impl<W: Write> LayerWriter<W> {
             .with_context(|| format!("pack {path}"))
     }
 
-    fn append(
-        &mut self,
-        path: &str,
-        kind: EntryType,
-        mode: u32,
-        owner: Owner,
-        bytes: &[u8],
-    ) -> Result<()> {
-        let mut header = header(kind, mode, owner, bytes.len() as u64);
+    fn append(&mut self, path: &str, header: &mut Header, content: impl Read) -> Result<()> {
         self.archive
-            .append_data(&mut header, path, bytes)
+            .append_data(header, path, content)
             .with_context(|| format!("pack {path}"))
     }
 
@@ -152,7 +171,6 @@ impl<W: Write> Write for Hashing<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
 
     fn written() -> Written<Vec<u8>> {
         let mut writer = LayerWriter::new(Vec::new());

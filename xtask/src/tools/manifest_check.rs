@@ -35,7 +35,10 @@ pub fn ask<Fault: DeserializeOwned>(
     manifests: &BTreeMap<&str, Manifest>,
 ) -> Result<Answer<Fault>> {
     let input = serde_json::to_vec(manifests).context("write the manifests as JSON")?;
-    let finished = engine.run_untrusted(base, native, &["python", "-c", SCRIPT], input, LIMIT)?;
+    let finished =
+        engine.run_untrusted(base, native, &["python", "-c", SCRIPT], LIMIT, |program| {
+            program.input(input)
+        })?;
     if !finished.status.success() || finished.timed_out.is_some() {
         // The command line holds the whole script and says nothing.
         let message = format!(

@@ -78,6 +78,7 @@ pub struct Program {
     line: String,
     limit: Option<Duration>,
     input: Option<Input>,
+    output: Option<Output>,
     memory: Memory,
 }
 
@@ -90,6 +91,8 @@ enum Memory {
 
 /// Writes what a program reads.
 type Input = Box<dyn FnOnce(&mut dyn Write) -> std::io::Result<()> + Send>;
+/// Reads what a program prints.
+type Output = Box<dyn FnOnce(&mut dyn Read) + Send>;
 
 impl From<xshell::Cmd<'_>> for Program {
     fn from(cmd: xshell::Cmd<'_>) -> Program {
@@ -101,6 +104,7 @@ impl From<xshell::Cmd<'_>> for Program {
             line,
             limit: None,
             input: None,
+            output: None,
             memory: Memory::Ignored,
         }
     }
@@ -143,6 +147,12 @@ impl Program {
         self
     }
 
+    /// Hands standard output to `read` while the program runs, instead of keeping it.
+    pub fn output_to(mut self, read: impl FnOnce(&mut dyn Read) + Send + 'static) -> Program {
+        self.output = Some(Box::new(read));
+        self
+    }
+
     /// Looks every millisecond at how much memory the program takes.
     pub fn watch_memory(mut self) -> Program {
         self.memory = Memory::Watched;
@@ -182,6 +192,7 @@ impl Program {
     pub fn finish_watching(mut self, watch: impl FnMut(&str) + Send) -> Result<Finished> {
         check_interrupted()?;
         let input = self.input.take();
+        let output = self.output.take();
         let mut child = self
             .command
             .stdout(Stdio::piped())
@@ -196,7 +207,7 @@ impl Program {
             let stdout = child
                 .stdout
                 .take()
-                .map(|pipe| scope.spawn(move || read_all(pipe)));
+                .map(|pipe| scope.spawn(move || read_all(pipe, output)));
             let stderr = child
                 .stderr
                 .take()
@@ -368,8 +379,11 @@ fn start_error(command: &Command, line: &str, error: std::io::Error) -> Problem 
     Problem::environment(format!("start `{line}`: {error}"))
 }
 
-fn read_all(mut pipe: impl Read) -> Vec<u8> {
+fn read_all(mut pipe: impl Read, output: Option<Output>) -> Vec<u8> {
     let mut bytes = Vec::new();
+    if let Some(read) = output {
+        read(&mut pipe);
+    }
     // A broken pipe ends the reading; the status tells the rest.
     let _ = pipe.read_to_end(&mut bytes);
     bytes
@@ -534,6 +548,24 @@ mod tests {
             .finish_watching(|line| seen.push(line.to_owned()));
         assert_eq!(finished.unwrap().text(), "hello");
         assert_eq!(seen, ["one", "two"]);
+    }
+
+    #[test]
+    fn a_program_is_answered_while_it_runs() {
+        let (answer, answers) = std::sync::mpsc::channel();
+        let finished = program("read x; echo \"$x\"; read y; echo \"$y\"")
+            .input_from(move |pipe| {
+                writeln!(pipe, "first")?;
+                let echoed: String = answers.recv().map_err(std::io::Error::other)?;
+                writeln!(pipe, "after {echoed}")
+            })
+            .output_to(move |pipe| {
+                let mut lines = BufReader::new(pipe).lines();
+                let first = lines.next().unwrap().unwrap();
+                answer.send(first).unwrap();
+                assert_eq!(lines.next().unwrap().unwrap(), "after first");
+            });
+        assert_eq!(finished.output().unwrap().text(), "");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{
     layer::{LayerWriter, Mode, Owner},
     process::check_interrupted,
+    wheel_install::{PackedFile, Source},
 };
 use crate::model::ignored_files::IgnoredFiles;
 
@@ -34,6 +35,11 @@ pub enum Content {
     },
     Bytes {
         bytes: Vec<u8>,
+        mode: Mode,
+    },
+    /// Unpacked when it is packed again.
+    Packed {
+        file: PackedFile,
         mode: Mode,
     },
     /// A symbolic link with its target.
@@ -104,6 +110,7 @@ impl Tree {
             let bytes = match &entry.content {
                 Content::Directory | Content::Link(_) => continue,
                 Content::Bytes { bytes, .. } => bytes.clone(),
+                Content::Packed { file, .. } => Source::Packed(file.clone()).read()?,
                 Content::File { path: from, .. } => {
                     fs::read(from).with_context(|| format!("read {from}"))?
                 }
@@ -120,6 +127,9 @@ impl Tree {
                 Content::Directory => into.directory(path, *owner)?,
                 Content::Link(target) => into.link(path, target, *owner)?,
                 Content::Bytes { bytes, mode } => into.file(path, *mode, *owner, bytes)?,
+                Content::Packed { file, mode } => {
+                    file.open(|content| into.copy(path, *mode, *owner, file.size, content))?;
+                }
                 Content::File { path: from, mode } => {
                     let bytes = fs::read(from).with_context(|| format!("read {from}"))?;
                     into.file(path, *mode, *owner, &bytes)?;

@@ -112,7 +112,9 @@ impl WheelBuilder<'_> {
         let platform = package.target.platform;
         let finished = self
             .engine
-            .run_untrusted(image, platform, &command, job, LIMIT)?;
+            .run_untrusted(image, platform, &command, LIMIT, |program| {
+                program.input(job)
+            })?;
         if !finished.status.success() || finished.timed_out.is_some() {
             return Err(failed(package.name, image, &finished).into());
         }
@@ -206,9 +208,13 @@ impl WheelBuilder<'_> {
             LIMIT_EMULATED
         };
         let image = sdist.builder.unwrap_or(sdist.base);
-        let finished =
-            self.engine
-                .run_untrusted(image, platform, &["python3", "-c", SCRIPT], job, limit)?;
+        let finished = self.engine.run_untrusted(
+            image,
+            platform,
+            &["python3", "-c", SCRIPT],
+            limit,
+            |program| program.input(job),
+        )?;
         if !finished.status.success() || finished.timed_out.is_some() {
             return Err(failed(&label, image, &finished).into());
         }

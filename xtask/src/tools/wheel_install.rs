@@ -2,12 +2,16 @@
 //! a wheel"): data directories, scripts, entry points, RECORD.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
-    io::{Cursor, Read},
+    fs::File,
+    io::{BufReader, Read},
+    rc::Rc,
 };
 
 use anyhow::{Context, Result};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use camino::Utf8Path;
 use sha2::{Digest as _, Sha256};
 use zip::ZipArchive;
 
@@ -17,8 +21,26 @@ use crate::model::target::PythonVersion;
 const PREFIX: &str = "usr/local";
 const INTERPRETER: &str = "/usr/local/bin/python";
 
+type Archive = ZipArchive<BufReader<File>>;
+
 /// Installed files by their path in the image, without a leading slash.
-pub type Installed = BTreeMap<String, (Mode, Vec<u8>)>;
+pub type Installed = BTreeMap<String, (Mode, Source)>;
+
+/// Where an installed file's content is.
+#[derive(Debug, Clone)]
+pub enum Source {
+    Bytes(Vec<u8>),
+    Packed(PackedFile),
+}
+
+/// A file that is still in its wheel.
+#[derive(Clone)]
+pub struct PackedFile {
+    archive: Rc<RefCell<Archive>>,
+    index: usize,
+    /// In bytes, unpacked.
+    pub size: u64,
+}
 
 /// Where files of a wheel go.
 struct Places {
@@ -29,31 +51,38 @@ struct Places {
     data: String,
 }
 
-/// What `name`, a wheel for `python`, installs.
-pub fn install(name: &str, bytes: &[u8], python: PythonVersion) -> Result<Installed> {
-    unpack(bytes, python).with_context(|| format!("install {name}"))
+/// What a wheel installs for a Python. Files stay in it until they are read.
+pub fn install(wheel: &Utf8Path, python: PythonVersion) -> Result<Installed> {
+    unpack(wheel, python).with_context(|| format!("install {wheel}"))
 }
 
-fn unpack(bytes: &[u8], python: PythonVersion) -> Result<Installed> {
-    let mut archive = ZipArchive::new(Cursor::new(bytes))?;
+fn unpack(wheel: &Utf8Path, python: PythonVersion) -> Result<Installed> {
+    let archive = ZipArchive::new(BufReader::new(File::open(wheel)?))?;
     let places = Places::new(&archive, python)?;
+    let count = archive.len();
+    let archive = Rc::new(RefCell::new(archive));
     let mut installed = Installed::new();
     let mut record = Vec::new();
     let mut record_mode = Mode::Plain;
     let mut entry_points = String::new();
-    let mut rewritten: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    for index in 0..archive.len() {
-        let mut file = archive.by_index(index)?;
-        if file.is_dir() {
-            continue;
-        }
-        let path = file.name()?.into_owned();
-        let executable = file.unix_mode().unwrap_or(0) & 0o111 != 0;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)
-            .with_context(|| format!("read {path}"))?;
+    let mut added = Installed::new();
+    for index in 0..count {
+        let (packed, path, executable) = {
+            let mut archive_now = archive.borrow_mut();
+            let file = archive_now.by_index_raw(index)?;
+            if file.is_dir() {
+                continue;
+            }
+            let packed = PackedFile {
+                archive: Rc::clone(&archive),
+                index,
+                size: file.size(),
+            };
+            let executable = file.unix_mode().unwrap_or(0) & 0o111 != 0;
+            (packed, file.name()?.into_owned(), executable)
+        };
         if path == format!("{}/RECORD", places.info) {
-            record = read_record(&String::from_utf8_lossy(&bytes))?;
+            record = read_record(&String::from_utf8_lossy(&packed.read()?))?;
             // It is rewritten in place, so it keeps its mode.
             if executable {
                 record_mode = Mode::Executable;
@@ -61,54 +90,82 @@ fn unpack(bytes: &[u8], python: PythonVersion) -> Result<Installed> {
             continue;
         }
         if path == format!("{}/entry_points.txt", places.info) {
-            entry_points = String::from_utf8_lossy(&bytes).into_owned();
+            entry_points = String::from_utf8_lossy(&packed.read()?).into_owned();
         }
         let (to, is_script) = places.place(&path)?;
-        if is_script && let Some(rest) = bytes.strip_prefix(b"#!python") {
-            let end = rest.iter().position(|byte| *byte == b'\n');
-            let rest = &rest[end.unwrap_or(rest.len())..];
-            bytes = [b"#!", INTERPRETER.as_bytes(), rest].concat();
-            rewritten.insert(to.clone(), bytes.clone());
-        }
         let mode = if executable || is_script {
             Mode::Executable
         } else {
             Mode::Plain
         };
-        installed.insert(to, (mode, bytes));
+        if is_script && let Some(text) = for_interpreter(&packed.read()?) {
+            added.insert(to, (mode, Source::Bytes(text)));
+        } else {
+            installed.insert(to, (mode, Source::Packed(packed)));
+        }
     }
-    let mut added = BTreeMap::new();
     for (script, text) in scripts(&entry_points)? {
-        added.insert(
-            format!("{PREFIX}/bin/{script}"),
-            (Mode::Executable, text.into_bytes()),
-        );
+        let text = Source::Bytes(text.into_bytes());
+        added.insert(format!("{PREFIX}/bin/{script}"), (Mode::Executable, text));
     }
     for (file, text) in [("INSTALLER", "uv"), ("REQUESTED", "")] {
         let path = format!("{}/{}/{file}", places.site, places.info);
-        added.insert(path, (Mode::Plain, text.into()));
+        added.insert(path, (Mode::Plain, Source::Bytes(text.into())));
     }
     // By its path in the image: what was recorded of it.
     let mut lines: BTreeMap<String, (String, String)> = BTreeMap::new();
     for (path, hash, size) in record {
         lines.insert(places.place(&path)?.0, (hash, size));
     }
-    let new = added.iter().map(|(path, (_, bytes))| (path, bytes));
-    for (path, bytes) in new.chain(&rewritten) {
-        lines.insert(path.clone(), recorded(bytes));
+    for (path, (_, source)) in &added {
+        lines.insert(path.clone(), recorded(&source.read()?));
     }
     installed.extend(added);
     let path = format!("{}/{}/RECORD", places.site, places.info);
     lines.insert(path.clone(), (String::new(), String::new()));
-    installed.insert(path, (record_mode, places.record(&lines).into_bytes()));
+    let text = Source::Bytes(places.record(&lines).into_bytes());
+    installed.insert(path, (record_mode, text));
     Ok(installed)
 }
 
+/// A script that begins with `#!python`, begun with the image's interpreter.
+fn for_interpreter(script: &[u8]) -> Option<Vec<u8>> {
+    let rest = script.strip_prefix(b"#!python")?;
+    let end = rest.iter().position(|byte| *byte == b'\n');
+    let rest = &rest[end.unwrap_or(rest.len())..];
+    Some([b"#!", INTERPRETER.as_bytes(), rest].concat())
+}
+
+impl Source {
+    pub fn read(&self) -> Result<Vec<u8>> {
+        match self {
+            Source::Bytes(bytes) => Ok(bytes.clone()),
+            Source::Packed(packed) => packed.read(),
+        }
+    }
+}
+
+impl PackedFile {
+    fn read(&self) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open(|file| Ok(file.read_to_end(&mut bytes)?))?;
+        Ok(bytes)
+    }
+
+    /// Calls `read` with the file's content, unpacked as it is read. Its wheel can't be looked into meanwhile.
+    pub fn open<T>(&self, read: impl FnOnce(&mut dyn Read) -> Result<T>) -> Result<T> {
+        read(&mut self.archive.borrow_mut().by_index(self.index)?)
+    }
+}
+
+impl std::fmt::Debug for PackedFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes in a wheel", self.size)
+    }
+}
+
 impl Places {
-    fn new<R: Read + std::io::Seek>(
-        archive: &ZipArchive<R>,
-        python: PythonVersion,
-    ) -> Result<Places> {
+    fn new(archive: &Archive, python: PythonVersion) -> Result<Places> {
         let mut info: Vec<String> = archive
             .file_names()
             .filter_map(|name| {
@@ -251,20 +308,25 @@ fn scripts(entry_points: &str) -> Result<Vec<(String, String)>> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
     use crate::tools::wheel_file::pack;
 
-    fn wheel(files: &[(&str, &str)]) -> Vec<u8> {
+    fn installed(files: &[(&str, &str)]) -> Result<Installed> {
         let files: Vec<_> = files
             .iter()
             .map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec()))
             .collect();
-        pack(&files).unwrap()
+        let mut file = tempfile::NamedTempFile::new()?;
+        file.write_all(&pack(&files)?)?;
+        let path = Utf8Path::from_path(file.path()).context("a path")?;
+        install(path, "3.11.2".parse().unwrap())
     }
 
     #[test]
     fn files_go_where_their_scheme_says() {
-        let bytes = wheel(&[
+        let installed = installed(&[
             ("a/__init__.py", "x = 1\n"),
             ("a-1.data/scripts/tool", "#!python\nprint()\n"),
             ("a-1.data/scripts/shell", "#!/bin/sh\n"),
@@ -281,10 +343,10 @@ mod tests {
                 "a/__init__.py,sha256=AA,6\na-1.data/scripts/tool,sha256=BB,17\n\
                  \"a-1.data/data/share/a/x, y.txt\",sha256=CC,1\na-1.dist-info/RECORD,,\n",
             ),
-        ]);
-        let installed = install("a-1-py3-none-any.whl", &bytes, "3.11.2".parse().unwrap()).unwrap();
+        ])
+        .unwrap();
         let site = "usr/local/lib/python3.11/site-packages";
-        let text = |path: &str| String::from_utf8(installed[path].1.clone()).unwrap();
+        let text = |path: &str| String::from_utf8(installed[path].1.read().unwrap()).unwrap();
         for path in [
             "usr/local/share/a/x, y.txt",
             "usr/local/include/site/python3.11/a/a.h",
@@ -322,11 +384,8 @@ mod tests {
     #[test]
     fn nothing_is_installed_outside() {
         for path in ["../x.py", "a-1.data/data/../../x", "a-1.data/odd/x"] {
-            let bytes = wheel(&[("a-1.dist-info/WHEEL", ""), (path, "")]);
-            assert!(
-                install("a", &bytes, "3.11.2".parse().unwrap()).is_err(),
-                "{path}"
-            );
+            let files = [("a-1.dist-info/WHEEL", ""), (path, "")];
+            assert!(installed(&files).is_err(), "{path}");
         }
     }
 }
