@@ -2,7 +2,7 @@
 
 mod files;
 
-use std::{io::ErrorKind, thread};
+use std::{io::ErrorKind, path::Path, thread};
 
 use anyhow::{Context, Result};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -42,6 +42,24 @@ pub struct Outline {
 }
 
 const CONNECTORS: &str = "airbyte-integrations/connectors";
+
+/// Longer files were not written by hand, and are not looked into.
+const LONGEST: u64 = 8 << 20;
+
+/// The bytes of a file that a person wrote. A device or a pipe could go on for ever.
+fn read_file(path: impl AsRef<Path>) -> std::io::Result<Vec<u8>> {
+    let metadata = std::fs::metadata(&path)?;
+    if !metadata.is_file() {
+        return Err(std::io::Error::other("it is no file"));
+    }
+    if metadata.len() > LONGEST {
+        return Err(std::io::Error::other(format!(
+            "it is longer than {} MiB",
+            LONGEST >> 20
+        )));
+    }
+    std::fs::read(path)
+}
 
 impl Repo {
     /// The repository at `directory`, or the one that the current directory lies in.
@@ -154,14 +172,11 @@ impl Repo {
 
     fn outline(&self, directory: Utf8PathBuf) -> Option<Outline> {
         let name = directory.file_name()?.to_owned();
-        let metadata = self.root.join(&directory).join("metadata.yaml");
-        // One that can't be read is a broken connector, not none.
-        if matches!(metadata.symlink_metadata(), Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory))
-        {
+        if !self.has_metadata(&directory) {
             return None;
         }
         let language = Language::infer(self.build_files(&directory), &[]).or_else(|| {
-            let text = std::fs::read_to_string(&metadata).ok()?;
+            let text = self.text(&directory, "metadata.yaml")?;
             Language::infer(BuildFiles::default(), &Metadata::parse(&text).ok()?.tags)
         });
         Some(Outline {
@@ -171,9 +186,19 @@ impl Repo {
         })
     }
 
+    /// Whether the directory is a connector's. One whose metadata.yaml can't be read is a broken connector, not none.
+    fn has_metadata(&self, directory: &Utf8Path) -> bool {
+        let found = self
+            .root
+            .join(directory)
+            .join("metadata.yaml")
+            .symlink_metadata();
+        !matches!(found, Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory))
+    }
+
     /// The text of a connector's file; None where there is none that is text.
     pub fn text(&self, directory: &Utf8Path, file: &str) -> Option<String> {
-        std::fs::read_to_string(self.root.join(directory).join(file)).ok()
+        String::from_utf8(read_file(self.root.join(directory).join(file)).ok()?).ok()
     }
 
     /// Directories that the configured glob names, relative to the root, sorted.
@@ -210,13 +235,14 @@ impl Repo {
             directory: directory.to_owned(),
             reasons,
         };
-        let text = match std::fs::read_to_string(self.root.join(&file)) {
+        if !self.has_metadata(directory) {
+            return None;
+        }
+        let read = read_file(self.root.join(&file)).map_err(|error| error.to_string());
+        let text =
+            read.and_then(|bytes| String::from_utf8(bytes).map_err(|error| error.to_string()));
+        let text = match text {
             Ok(text) => text,
-            Err(error)
-                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
-            {
-                return None;
-            }
             Err(error) => return Some(Err(broken(vec![format!("{file}: {error}")]))),
         };
         let metadata = match Metadata::parse(&text) {

@@ -11,14 +11,14 @@ use crate::{
     model::{
         change::{Change, ChangeKind, RepoPath, parse_list},
         connector::{Connector, Language},
+        connector_files::page_path,
         problem::Problem,
+        yaml::Node,
     },
     plan::{
         build::{base_image, buildable},
         path_dependencies,
-        selection::{
-            Candidate, Pages, Rules, Selected, Selection, is_page, page_of, select, unseen,
-        },
+        selection::{Candidate, Pages, Rules, Selected, Selection, is_page, select, unseen},
     },
     repo::{Fleet, Outline},
     tools::{
@@ -113,7 +113,7 @@ pub fn touched(
     let mut candidates = candidates.map_err(|_| anyhow!("reading connectors panicked"))??;
     expect_checked_out(context, &unseen(&changes, &candidates, &rules))?;
     if pages == Pages::Count && changes.iter().any(|change| is_page(&change.path)) {
-        find_pages(context, &mut candidates)?;
+        find_pages(context, &mut candidates);
     }
     let mut selection = select(&changes, candidates, &rules, pages)?;
     if let Some(shard) = flags.shard {
@@ -245,15 +245,14 @@ fn candidate(context: &Context, outline: Outline) -> Candidate {
     }
 }
 
-/// Reads every connector's metadata for the page it names.
-fn find_pages(context: &Context, candidates: &mut [Candidate]) -> Result<()> {
-    let fleet = context.repo.load(&context.resolved.config)?;
+/// Reads every connector's metadata for the page it names, as far as it can be read.
+fn find_pages(context: &Context, candidates: &mut [Candidate]) {
     for candidate in candidates {
-        let connector = fleet
-            .connectors
-            .iter()
-            .find(|c| c.directory == candidate.directory);
-        candidate.page = connector.and_then(|c| page_of(&c.metadata.documentation_url));
+        let metadata = context.repo.metadata_only(&candidate.directory).metadata;
+        let url = metadata
+            .as_ref()
+            .ok()
+            .and_then(|document| document.root.at_path("data.documentationUrl"));
+        candidate.page = url.and_then(Node::text).and_then(page_path);
     }
-    Ok(())
 }

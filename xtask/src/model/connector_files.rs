@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::yaml::{Document, Flaw};
+use super::yaml::{Document, Flaw, Place};
 
 /// A file as checks see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     Text(String),
-    /// Not UTF-8, too long to be written by hand, or of a kind that no check reads.
-    Opaque,
-    /// It is there and can't be read: why.
+    /// Not UTF-8 from here on, or of a kind that no check reads.
+    Opaque(Place),
+    /// It is there and can't be read, or is too long to be: why.
     Unreadable(String),
 }
 
@@ -131,4 +131,42 @@ pub fn guide_path(name: &str) -> Option<Utf8PathBuf> {
     let rest = rest.trim_end_matches("-strict-encrypt");
     matches!(kind, "source" | "destination")
         .then(|| format!("docs/integrations/{kind}s/{rest}-migrations.md").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_and_guides_lie_below_docs() {
+        for (url, page) in [
+            (
+                "https://docs.airbyte.com/integrations/sources/x/#top",
+                Some("docs/integrations/sources/x.md"),
+            ),
+            ("https://docs.airbyte.com/x?a=b", Some("docs/x.md")),
+            ("https://docs.airbyte.com/", None),
+            ("https://docs.airbyte.com/a/../../x", None),
+            ("https://example.com/x", None),
+        ] {
+            assert_eq!(page_path(url).as_deref(), page.map(Utf8Path::new), "{url}");
+        }
+        for (name, guide) in [
+            (
+                "source-x",
+                Some("docs/integrations/sources/x-migrations.md"),
+            ),
+            (
+                "destination-x-strict-encrypt",
+                Some("docs/integrations/destinations/x-migrations.md"),
+            ),
+            ("x", None),
+        ] {
+            assert_eq!(
+                guide_path(name).as_deref(),
+                guide.map(Utf8Path::new),
+                "{name}"
+            );
+        }
+    }
 }

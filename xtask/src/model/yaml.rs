@@ -1,14 +1,14 @@
 //! YAML that remembers where everything stands, so that whatever is wrong can be shown in its place.
 //!
 //! Plain scalars mean what YAML 1.2's core schema says; quoted ones and blocks are text whatever they look like,
-//! so `"60"` is not 60 and `2024-01-31` is text.
+//! so `"60"` is not 60 and `2024-01-31` is text. `<<` merges mappings, as it does for Airbyte's readers (YAML 1.1).
 
 mod de;
 pub mod edit;
 
 use std::collections::HashMap;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput};
+use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 
 /// Line and column, both from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -19,6 +19,16 @@ pub struct Place {
 
 impl Place {
     pub const START: Place = Place { line: 1, column: 1 };
+
+    /// Where the byte at an offset of a text stands.
+    pub fn of(text: &str, offset: usize) -> Place {
+        let before = &text[..text.floor_char_boundary(offset)];
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Place {
+            line: before.bytes().filter(|byte| *byte == b'\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+        }
+    }
 }
 
 /// Something wrong with a text, and where.
@@ -259,6 +269,7 @@ impl Node {
                 Meaning::Null => Json::Null,
                 Meaning::Bool(value) => value.into(),
                 Meaning::Integer(value) => value.into(),
+                Meaning::Float(value) if !value.is_finite() => scalar.text.as_str().into(),
                 Meaning::Float(value) => whole(value).map_or_else(|| value.into(), Json::from),
                 Meaning::Text(text) => text.into(),
             },
@@ -293,6 +304,10 @@ impl Document {
     /// Reads a text of exactly one document.
     pub fn read(text: &str) -> Result<Document, Flaw> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        if let Some((offset, c)) = text.char_indices().find(|(_, c)| !is_printable(*c)) {
+            let message = format!("the control character U+{:04X}", u32::from(c));
+            return Err(Flaw::new(Place::of(text, offset), message));
+        }
         let mut reader = Reader {
             events: Parser::new_from_str(text),
             anchors: HashMap::new(),
@@ -358,11 +373,21 @@ impl<'a> Reader<'a> {
         let (value, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let text = text.into_owned();
-                let plain = style == ScalarStyle::Plain && tag.is_none();
+                let plain = match expect_core(tag.as_deref(), at)? {
+                    Some("str") => false,
+                    Some(_) => true,
+                    None => style == ScalarStyle::Plain,
+                };
                 (Value::Scalar(Scalar { text, plain }), anchor)
             }
-            Event::SequenceStart(anchor, _) => (Value::Sequence(self.sequence(depth)?), anchor),
-            Event::MappingStart(anchor, _) => (Value::Mapping(self.mapping(depth)?), anchor),
+            Event::SequenceStart(anchor, tag) => {
+                expect_core(tag.as_deref(), at)?;
+                (Value::Sequence(self.sequence(depth)?), anchor)
+            }
+            Event::MappingStart(anchor, tag) => {
+                expect_core(tag.as_deref(), at)?;
+                (Value::Mapping(self.mapping(depth)?), anchor)
+            }
             Event::Alias(anchor) => {
                 let target = self.anchors.get(&anchor).cloned();
                 let target = target.ok_or_else(|| Flaw::new(at, "an alias of itself"))?;
@@ -390,25 +415,42 @@ impl<'a> Reader<'a> {
 
     fn mapping(&mut self, depth: usize) -> Result<Vec<Entry>, Flaw> {
         let mut entries: Vec<Entry> = Vec::new();
+        let mut lines: HashMap<String, usize> = HashMap::new();
+        let mut merged: Vec<Entry> = Vec::new();
         loop {
             let (event, at) = match self.inner()? {
-                (Event::MappingEnd, _) => return Ok(entries),
+                (Event::MappingEnd, _) => break,
                 start => start,
             };
-            let Value::Scalar(Scalar { text: key, .. }) = self.node(event, at, depth + 1)?.value
+            let Value::Scalar(Scalar { text: key, plain }) = self.node(event, at, depth + 1)?.value
             else {
                 return Err(Flaw::new(at, "a key must be plain text"));
             };
             let (event, value_at) = self.inner()?;
             let value = self.node(event, value_at, depth + 1)?;
-            match entries.iter().find(|entry| entry.key == key) {
+            if plain && key == MERGE {
+                merged.extend(to_merge(value)?);
+                continue;
+            }
+            match lines.get(&key) {
                 Some(first) => {
-                    let message = format!("`{key}` stands twice, first in line {}", first.at.line);
+                    let message = format!("`{key}` stands twice, first in line {first}");
                     self.duplicates.push(Flaw::new(at, message));
                 }
-                None => entries.push(Entry { key, at, value }),
+                None => {
+                    lines.insert(key.clone(), at.line);
+                    entries.push(Entry { key, at, value });
+                }
             }
         }
+        // What stands here goes before what is merged, and what was merged first before the rest.
+        for entry in merged {
+            if !lines.contains_key(&entry.key) {
+                lines.insert(entry.key.clone(), entry.at.line);
+                entries.push(entry);
+            }
+        }
+        Ok(entries)
     }
 
     fn count(&mut self, more: usize, at: Place) -> Result<(), Flaw> {
@@ -418,6 +460,56 @@ impl<'a> Reader<'a> {
         }
         Ok(())
     }
+}
+
+/// The key under which a mapping takes in others.
+const MERGE: &str = "<<";
+
+/// The entries of a mapping, or of each of a list of mappings.
+fn to_merge(value: Node) -> Result<Vec<Entry>, Flaw> {
+    match value.value {
+        Value::Mapping(entries) => Ok(entries),
+        Value::Sequence(items)
+            if items
+                .iter()
+                .all(|item| matches!(item.value, Value::Mapping(_))) =>
+        {
+            Ok(items
+                .into_iter()
+                .map(to_merge)
+                .collect::<Result<Vec<_>, Flaw>>()?
+                .concat())
+        }
+        _ => Err(Flaw::new(
+            value.at,
+            "`<<` merges a mapping or a list of mappings",
+        )),
+    }
+}
+
+/// The suffix of a tag that every reader knows; an error for others, which mean something to some program only.
+fn expect_core(tag: Option<&Tag>, at: Place) -> Result<Option<&str>, Flaw> {
+    const CORE: [&str; 7] = ["bool", "float", "int", "map", "null", "seq", "str"];
+    match tag {
+        None => Ok(None),
+        Some(tag) if tag.is_yaml_core_schema() && CORE.contains(&tag.suffix.as_str()) => {
+            Ok(Some(&tag.suffix))
+        }
+        Some(tag) => {
+            let handle = if tag.is_yaml_core_schema() {
+                "!!"
+            } else {
+                &tag.handle
+            };
+            let message = format!("the tag `{handle}{}` means nothing here", tag.suffix);
+            Err(Flaw::new(at, message))
+        }
+    }
+}
+
+/// As YAML 1.2.2, section 5.1, has it.
+fn is_printable(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{fffd}' | '\u{10000}'..)
 }
 
 fn place(line: usize, column: usize) -> Place {
@@ -485,6 +577,20 @@ mod tests {
     }
 
     #[test]
+    fn mappings_are_merged_and_the_core_tags_are_read() {
+        let text = "a: &a {k: 1, l: 1}\nb: &b\n  <<: *a\n  k: 2\nc:\n  m: 3\n  <<: [*b, {l: 4, n: 5}]\n  \"<<\": 6\n";
+        let document = Document::read(text).unwrap();
+        assert_eq!(document.duplicates, []);
+        let merged = document.root.get("c").unwrap().to_json();
+        assert_eq!(
+            merged,
+            serde_json::json!({"m": 3, "<<": 6, "k": 2, "l": 1, "n": 5})
+        );
+        let tags = Document::read("[!!str 1, !!int \"1\", !!seq [a]]\n").unwrap();
+        assert_eq!(tags.root.to_json(), serde_json::json!(["1", 1, ["a"]]));
+    }
+
+    #[test]
     fn what_is_no_single_document_is_a_flaw() {
         let bomb = (1..40).fold("a0: &a0 [x]\n".to_owned(), |text, n| {
             let before = format!("*a{}", n - 1);
@@ -498,6 +604,13 @@ mod tests {
             ("a:\n\tb: 1\n", ""),
             ("? [a]\n: 1\n", "a key must be plain text"),
             ("a: &x\n  b: *x\n", ""),
+            ("a: é\u{7}\n", "the control character U+0007"),
+            (
+                "a: !!python/object:os.system x\n",
+                "the tag `!!python/object:os.system` means",
+            ),
+            ("a: !secret [x]\n", "the tag `!secret` means nothing here"),
+            ("a:\n  <<: x\n", "`<<` merges a mapping"),
             (bomb.as_str(), "more than 200000 values"),
             (deep.as_str(), ""),
         ] {
@@ -512,7 +625,7 @@ mod tests {
     /// Every prefix of a real text, and the text with each character exchanged, is read or refused, never a panic.
     #[test]
     fn no_text_makes_the_reader_panic() {
-        let text = "data: &d\n  a: [1, 'x', \"y\\u00e9\", {b: c}]\n  f: >-\n    é\n    b\n  m: |\n    x\n  <<: *d\n? k\n: !t v # c\n";
+        let text = "data: &d\n  a: [1, 'x', \"y\\u00e9\", {b: c}]\n  f: >-\n    é\n    b\n  m: |\n    x\n  <<: *d\n  <<: [*d, {q: 1}]\n? k\n: !t v # c\n";
         let characters: Vec<char> = text.chars().collect();
         for at in 0..characters.len() {
             let _ = Document::read(&characters[..at].iter().collect::<String>());

@@ -13,6 +13,7 @@ use crate::model::{
     change::{Change, ChangeKind, RepoPath},
     config::Config,
     connector::{ConnectorName, Language},
+    connector_files::guide_path,
     problem::Problem,
 };
 
@@ -154,14 +155,6 @@ pub fn is_page(path: &RepoPath) -> bool {
     path.as_bytes().starts_with(b"docs/") && path.as_bytes().ends_with(b".md")
 }
 
-/// The page that a `documentationUrl` means: its path on docs.airbyte.com, below docs/, as Markdown. None on another
-/// host (Airbyte's metadata validators).
-pub fn page_of(documentation_url: &str) -> Option<Utf8PathBuf> {
-    let path = documentation_url.strip_prefix("https://docs.airbyte.com/")?;
-    let path = path.split(['#', '?']).next()?.trim_matches('/');
-    (!path.is_empty()).then(|| format!("docs/{path}.md").into())
-}
-
 /// The candidates that the changes touch, by their own files, by what they share and by what they take code from.
 /// Fails when one that is touched has a name that no connector can have: left out, it would look checked.
 pub fn select(
@@ -296,11 +289,8 @@ impl<'a> Index<'a> {
                 let dependents = index.dependents.entry(directory.into_string().into_bytes());
                 dependents.or_default().push((number, reason));
             }
-            for page in candidate
-                .page
-                .iter()
-                .flat_map(|page| [page.clone(), migration_guide(page)])
-            {
+            let pages = [candidate.page.clone(), guide_path(&candidate.name)];
+            for page in pages.into_iter().flatten() {
                 index
                     .pages
                     .entry(page.into_string().into_bytes())
@@ -310,12 +300,6 @@ impl<'a> Index<'a> {
         }
         index
     }
-}
-
-/// `docs/integrations/sources/x-migrations.md` for `docs/integrations/sources/x.md`.
-fn migration_guide(page: &Utf8Path) -> Utf8PathBuf {
-    let stem = page.file_stem().unwrap_or_default();
-    page.with_file_name(format!("{stem}-migrations.md"))
 }
 
 /// What a candidate takes code from: the directories its build files name and, for `x-strict-encrypt`, `x` beside it
@@ -458,9 +442,7 @@ mod tests {
             directory: format!("{DIRECTORY}/{name}").into(),
             language: Some(language),
             depends_on: Vec::new(),
-            page: page_of(&format!(
-                "https://docs.airbyte.com/integrations/sources/{name}"
-            )),
+            page: Some(format!("docs/integrations/sources/{name}.md").into()),
         }
     }
 
@@ -481,6 +463,7 @@ mod tests {
             candidate("c", Language::ManifestOnly),
             candidate("d", Language::Java),
             candidate("d-strict-encrypt", Language::Java),
+            candidate("source-g", Language::Java),
             Candidate {
                 language: None,
                 ..candidate("f", Language::Java)
@@ -554,6 +537,7 @@ mod tests {
                     "d-strict-encrypt: deleted @; is the strict-encrypt variant of d",
                     "e: deleted @; takes code from @/d-strict-encrypt",
                     "f: deleted @",
+                    "source-g: deleted @",
                 ],
             ),
             // Code taken from elsewhere.
@@ -618,7 +602,7 @@ mod tests {
         }
         for (path, count) in [
             ("M docker-images/Dockerfile.python-connector-base", 3),
-            ("M everything/x/y", 7),
+            ("M everything/x/y", 8),
         ] {
             assert_eq!(told(&[path], Pages::Ignore).len(), count, "{path}");
         }
@@ -663,27 +647,17 @@ mod tests {
     fn pages_count_where_they_are_read_and_reach_no_dependent() {
         let lines = [
             "M docs/integrations/sources/c.md",
-            "D docs/integrations/sources/a-migrations.md",
+            "D docs/integrations/sources/g-migrations.md",
             "M docs/x.md",
         ];
         assert_eq!(told(&lines, Pages::Ignore), [""; 0]);
         assert_eq!(
             told(&lines, Pages::Count),
             [
-                "a: documentation page docs/integrations/sources/a-migrations.md",
                 "c: documentation page docs/integrations/sources/c.md",
+                "source-g: documentation page docs/integrations/sources/g-migrations.md",
             ]
         );
-        for (url, page) in [
-            (
-                "https://docs.airbyte.com/integrations/sources/x/#top",
-                Some("docs/integrations/sources/x.md"),
-            ),
-            ("https://docs.airbyte.com/", None),
-            ("https://example.com/x", None),
-        ] {
-            assert_eq!(page_of(url).as_deref(), page.map(Utf8Path::new), "{url}");
-        }
     }
 
     #[test]

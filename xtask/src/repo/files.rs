@@ -1,20 +1,17 @@
 //! Reads what connectors consist of, each file once.
 
-use std::io::ErrorKind;
+use std::{path::Path, string::FromUtf8Error};
 
 use anyhow::Result;
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Fleet, Repo};
+use super::{Fleet, Repo, read_file};
 use crate::model::{
     config::Config,
     connector::BrokenConnector,
     connector_files::{ConnectorFiles, Content, UNREAD, guide_path, page_path},
     yaml::{Document, Flaw, Place},
 };
-
-/// Longer files were not written by hand, and are not looked into.
-const LONGEST: u64 = 8 << 20;
 
 impl Repo {
     /// The directories of all connectors, and whether each was named; all are when nothing was named.
@@ -24,7 +21,7 @@ impl Repo {
         named: &[String],
     ) -> Result<Vec<(Utf8PathBuf, bool)>> {
         let mut directories = self.directories(config)?;
-        directories.retain(|directory| self.root.join(directory).join("metadata.yaml").is_file());
+        directories.retain(|directory| self.has_metadata(directory));
         // Selecting needs names only.
         let connector = |directory: &Utf8PathBuf| BrokenConnector {
             name: directory.file_name().unwrap_or_default().to_owned(),
@@ -52,10 +49,15 @@ impl Repo {
 
     /// A connector's metadata.yaml and nothing else of it: enough for what must hold of all together.
     pub fn metadata_only(&self, directory: &Utf8Path) -> ConnectorFiles {
-        let content = content(&self.root.join(directory).join("metadata.yaml"));
+        let content = content(
+            self.root
+                .join(directory)
+                .join("metadata.yaml")
+                .as_std_path(),
+        );
         let metadata = match &content {
             Content::Text(text) => Document::read(text),
-            Content::Opaque => Err(Flaw::new(Place::START, "it is not UTF-8 text")),
+            Content::Opaque(at) => Err(Flaw::new(*at, "it is no UTF-8 text from here on")),
             Content::Unreadable(error) => Err(Flaw::new(Place::START, error)),
         };
         ConnectorFiles {
@@ -71,14 +73,14 @@ impl Repo {
     pub fn connector_files(&self, directory: &Utf8Path) -> ConnectorFiles {
         let mut files = self.metadata_only(directory);
         let top = self.root.join(directory);
-        walk(&top, &top, &mut files);
+        walk(top.as_std_path(), top.as_std_path(), &mut files);
         let url = files.metadata.as_ref().ok().and_then(|document| {
             let url = document.root.at_path("data.documentationUrl")?;
             url.text()
         });
         let pages = [url.and_then(page_path), guide_path(&files.name)];
         for path in pages.into_iter().flatten() {
-            if let Content::Text(text) = content(&self.root.join(&path)) {
+            if let Content::Text(text) = content(self.root.join(&path).as_std_path()) {
                 files.pages.insert(path, text);
             }
         }
@@ -87,8 +89,8 @@ impl Repo {
 }
 
 /// Reads what lies below `directory`. Symbolic links are known and not followed: they may lead anywhere.
-fn walk(top: &Utf8Path, directory: &Utf8Path, files: &mut ConnectorFiles) {
-    let Ok(entries) = directory.read_dir_utf8() else {
+fn walk(top: &Path, directory: &Path, files: &mut ConnectorFiles) {
+    let Ok(entries) = directory.read_dir() else {
         return;
     };
     for entry in entries.flatten() {
@@ -97,33 +99,35 @@ fn walk(top: &Utf8Path, directory: &Utf8Path, files: &mut ConnectorFiles) {
             continue;
         };
         if kind.is_dir() {
-            if !UNREAD.contains(&entry.file_name()) {
-                walk(top, path, files);
+            if !UNREAD.iter().any(|unread| entry.file_name() == *unread) {
+                walk(top, &path, files);
             }
             continue;
         }
         let Ok(relative) = path.strip_prefix(top) else {
             continue;
         };
-        if files.files.contains_key(relative) {
-            continue;
-        }
-        let content = match kind.is_file() {
-            true => content(path),
-            false => Content::Opaque,
-        };
-        files.files.insert(relative.to_owned(), content);
+        // A name that is not UTF-8 is shown as well as it can be.
+        let relative = Utf8PathBuf::from(relative.to_string_lossy().into_owned());
+        files
+            .files
+            .entry(relative)
+            .or_insert_with(|| match kind.is_file() {
+                true => content(&path),
+                false => Content::Opaque(Place::START),
+            });
     }
 }
 
-fn content(path: &Utf8Path) -> Content {
-    let length = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    if length > LONGEST {
-        return Content::Opaque;
-    }
-    match std::fs::read(path) {
-        Ok(bytes) => String::from_utf8(bytes).map_or(Content::Opaque, Content::Text),
-        Err(error) if error.kind() == ErrorKind::InvalidData => Content::Opaque,
+fn content(path: &Path) -> Content {
+    match read_file(path) {
+        Ok(bytes) => String::from_utf8(bytes).map_or_else(opaque, Content::Text),
         Err(error) => Content::Unreadable(error.to_string()),
     }
+}
+
+fn opaque(error: FromUtf8Error) -> Content {
+    let valid = error.utf8_error().valid_up_to();
+    let text = String::from_utf8_lossy(&error.as_bytes()[..valid]);
+    Content::Opaque(Place::of(&text, valid))
 }

@@ -1,6 +1,6 @@
 //! `connector check` as a program: formats, exit codes, exceptions, and the facts of a real fleet.
 
-use std::{collections::BTreeMap, os::unix::fs::symlink, path::Path, process::Command};
+use std::{collections::BTreeMap, fs, os::unix::fs::symlink, path::Path, process::Command};
 
 use serde_json::Value;
 
@@ -66,7 +66,7 @@ fn a_good_connector_is_green_and_a_bad_one_says_where() {
     assert!(
         finished
             .stdout
-            .contains("source-bad/metadata.yaml:3:4: error[metadata-syntax] not valid YAML"),
+            .contains("source-bad/metadata.yaml:3:4: error[metadata-syntax] can't be read as YAML"),
         "{}",
         finished.stdout
     );
@@ -75,6 +75,62 @@ fn a_good_connector_is_green_and_a_bad_one_says_where() {
         .says("1 connectors checked");
     check(&repo, &["source-b*", "--only", "license"]).code(0);
     check(&repo, &["source-bad", "--skip", "icon,metadata-syntax"]).code(0);
+}
+
+/// Whatever lies where metadata.yaml should, every connector is checked and every command goes on.
+#[test]
+fn what_can_not_be_read_is_a_finding_of_its_own_connector() {
+    let repo = good().file(
+        &format!("{CONNECTORS}/source-twice/metadata.yaml"),
+        "a: 1\na: 2\n",
+    );
+    let metadata = |name: &str| {
+        let directory = repo.root().join(CONNECTORS).join(name);
+        fs::create_dir_all(&directory).unwrap();
+        directory.join("metadata.yaml")
+    };
+    symlink("/dev/zero", metadata("source-device")).unwrap();
+    fs::create_dir(metadata("source-directory")).unwrap();
+    symlink("nowhere", metadata("source-dangling")).unwrap();
+    fs::write(metadata("source-latin"), b"data:\n  name: caf\xe9\n").unwrap();
+    fs::write(metadata("source-long"), "#".repeat(9 << 20)).unwrap();
+    fs::write(metadata("source-scalar"), "words\n").unwrap();
+    let document = check(&repo, &["--skip", "icon", "--output-format", "json"])
+        .code(1)
+        .json();
+    let text = |finding: &Value, key: &str| finding[key].as_str().unwrap().to_owned();
+    let findings = document["findings"].as_array().unwrap().iter();
+    let found: Vec<String> = findings
+        .map(|one| {
+            format!(
+                "{} {} {}",
+                text(one, "connector"),
+                text(one, "check"),
+                text(one, "message")
+            )
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "source-dangling metadata-syntax can't be read as YAML: No such file or directory (os error 2)",
+            "source-device metadata-syntax can't be read as YAML: it is no file",
+            "source-directory metadata-syntax can't be read as YAML: it is no file",
+            "source-latin metadata-syntax can't be read as YAML: it is no UTF-8 text from here on",
+            "source-long metadata-syntax can't be read as YAML: it is longer than 8 MiB",
+            "source-scalar metadata-schema the document: \"words\" is not of type \"object\"",
+            "source-twice metadata-schema metadataSpecVersion: missing",
+            "source-twice metadata-schema data: missing",
+            "source-twice metadata-schema a: unknown key",
+            "source-twice metadata-duplicate-key `a` stands twice, first in line 1",
+        ]
+    );
+    let listed = repo
+        .xtask()
+        .run(&["connector", "list", "--json"])
+        .code(0)
+        .json();
+    assert_eq!(listed["broken"].as_array().unwrap().len(), 7, "{listed}");
 }
 
 #[test]
@@ -99,7 +155,7 @@ fn warnings_do_not_fail_and_every_format_holds_the_finding() {
         .code(0);
     assert!(finished.stdout.starts_with("::warning file=airbyte-integrations/connectors/source-good/icon.svg,line=1,col=1,title=source-good icon-square::"), "{}", finished.stdout);
     assert!(
-        std::fs::read_to_string(summary)
+        fs::read_to_string(summary)
             .unwrap()
             .contains("| source-good | warning `icon-square` |")
     );
@@ -196,7 +252,7 @@ fn what_changed_is_compared_with_the_merge_base() {
         .file("docs/integrations/sources/x.md", page);
     assert_eq!(ids(&check(&repo).code(0).json()), [""; 0]);
     let listed = repo.scratch().join("files");
-    std::fs::write(&listed, format!("{connector}/components.py\n")).unwrap();
+    fs::write(&listed, format!("{connector}/components.py\n")).unwrap();
     let flags = ["--files-from", listed.to_str().unwrap()];
     self::check(&repo, &flags)
         .code(0)
@@ -219,7 +275,7 @@ fn git(directory: &Path, arguments: &[&str]) {
 fn the_schema_printed_is_the_one_in_the_repository() {
     let printed = good().xtask().run(&["connector", "schema"]).code(0).stdout;
     let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/metadata.schema.json");
-    assert_eq!(printed, std::fs::read_to_string(committed).unwrap());
+    assert_eq!(printed, fs::read_to_string(committed).unwrap());
 }
 
 #[test]
@@ -238,7 +294,7 @@ fn a_real_fleet_has_the_findings_that_are_known() {
     let Some(fleet) = fleet() else { return };
     let repo = Monorepo::new();
     let connectors = repo.root().join(CONNECTORS);
-    std::fs::remove_dir(&connectors).unwrap();
+    fs::remove_dir(&connectors).unwrap();
     symlink(fleet.join("connectors"), &connectors).unwrap();
     let skipped = "documentation-page,migration-guide,icon,language-tag,cdk-tag";
     let document = check(&repo, &["--output-format", "json", "--skip", skipped]).json();

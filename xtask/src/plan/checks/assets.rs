@@ -33,7 +33,7 @@ fn icon(subject: &Subject) -> Vec<Defect> {
     const DRAW: &str = "put a square SVG of the service's logo there";
     let Some(text) = subject.files.text(ICON) else {
         let message = match subject.files.has(ICON) {
-            true => "icon.svg is no text, so no SVG",
+            true => "icon.svg is no UTF-8 text",
             false => "icon.svg is missing",
         };
         return defect(Place::START, message.to_owned(), DRAW);

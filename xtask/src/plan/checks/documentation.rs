@@ -78,8 +78,12 @@ fn page_exists(subject: &Subject) -> Vec<Defect> {
 }
 
 fn changelog_entry(subject: &Subject) -> Vec<Defect> {
-    let (Some((path, Some(text))), Some(version)) = (page(subject), subject.text("dockerImageTag"))
-    else {
+    // What is no version has no entry.
+    let (Some((path, Some(text))), Some(_), Some(version)) = (
+        page(subject),
+        subject.version(),
+        subject.text("dockerImageTag"),
+    ) else {
         return Vec::new();
     };
     if subject.support_rank() < DOCUMENTED {

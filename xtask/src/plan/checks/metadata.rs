@@ -1,13 +1,18 @@
 //! What metadata.yaml says, field by field.
 
-use jsonschema::{ValidationError, error::ValidationErrorKind};
+use std::collections::HashSet;
+
+use jsonschema::{
+    JsonType, ValidationError,
+    error::{TypeKind, ValidationErrorKind},
+};
 
 use super::{Check, Defect, METADATA, Run, Subject};
 use crate::model::{
     definition::{Definition, SCHEMA},
     finding::Severity,
     image::{ImageRef, Tag},
-    yaml::{Flaw, Meaning, Node, Place},
+    yaml::{Entry, Flaw, Meaning, Node, Place},
 };
 
 pub const CHECKS: &[Check] = &[
@@ -84,7 +89,7 @@ fn syntax(subject: &Subject) -> Vec<Defect> {
     vec![subject.in_file(
         METADATA,
         at,
-        format!("not valid YAML: {}", flaw.message),
+        format!("can't be read as YAML: {}", flaw.message),
         "correct the line; an indentation or a quote is most often wrong",
     )]
 }
@@ -152,10 +157,14 @@ fn explain(subject: &Subject, root: &Node, error: &ValidationError) -> Vec<Defec
     let one =
         |at, message: String, help: String| vec![subject.in_file(METADATA, at, message, help)];
     match error.kind() {
-        ValidationErrorKind::AdditionalProperties { unexpected } => unexpected
-            .iter()
-            .map(|key| unknown_key(subject, node, &path, key))
-            .collect(),
+        ValidationErrorKind::AdditionalProperties { unexpected } => {
+            let unexpected: HashSet<&str> = unexpected.iter().map(String::as_str).collect();
+            let entries = node.entries().iter();
+            let unknown = entries.filter(|entry| unexpected.contains(entry.key.as_str()));
+            unknown
+                .map(|entry| unknown_key(subject, entry, &path))
+                .collect()
+        }
         ValidationErrorKind::Required { property } => {
             let key = property.as_str().unwrap_or_default();
             let whole = [path.as_str(), key].join(".");
@@ -179,7 +188,7 @@ fn explain(subject: &Subject, root: &Node, error: &ValidationError) -> Vec<Defec
         ValidationErrorKind::Type { .. } => one(
             node.at,
             format!("{field}: {error}"),
-            type_help(node).to_owned(),
+            type_help(node, error).to_owned(),
         ),
         ValidationErrorKind::Format { .. } => one(
             node.at,
@@ -190,17 +199,24 @@ fn explain(subject: &Subject, root: &Node, error: &ValidationError) -> Vec<Defec
     }
 }
 
-fn unknown_key(subject: &Subject, node: &Node, path: &str, key: &str) -> Defect {
-    let at = node.entry(key).map_or(node.at, |entry| entry.at);
-    let whole = [path, key].join(".");
+fn unknown_key(subject: &Subject, entry: &Entry, path: &str) -> Defect {
+    let whole = [path, &entry.key].join(".");
     let whole = whole.trim_start_matches('.');
     let help = format!(
         "remove it or correct its name; to allow it add `{whole}` to `checks.metadata-keys` in Cargo.toml"
     );
-    subject.in_file(METADATA, at, format!("{whole}: unknown key"), help)
+    subject.in_file(METADATA, entry.at, format!("{whole}: unknown key"), help)
 }
 
-fn type_help(node: &Node) -> &'static str {
+fn type_help(node: &Node, error: &ValidationError) -> &'static str {
+    if matches!(
+        error.kind(),
+        ValidationErrorKind::Type {
+            kind: TypeKind::Single(JsonType::Object)
+        }
+    ) {
+        return "give it keys, each in a line of its own below it: `key: value`";
+    }
     match node.meaning() {
         Some(Meaning::Null) => "give it a value, or leave the key out",
         Some(Meaning::Text(_)) => {

@@ -26,7 +26,7 @@ use crate::model::{
     connector_files::ConnectorFiles,
     date::Date,
     finding::{Finding, Severity},
-    yaml::{Document, Node, Place},
+    yaml::{Document, Node, Place, Value},
 };
 pub use documentation::names_version;
 use package::PyProject;
@@ -159,10 +159,20 @@ impl Check {
             connector: connector.to_owned(),
             file: defect.file,
             at: defect.at,
-            message: defect.message,
-            help: defect.help,
+            message: shortened(defect.message),
+            help: shortened(defect.help),
         }
     }
+}
+
+/// What a file holds can be of any length; who reads of it needs to see the beginning.
+fn shortened(mut text: String) -> String {
+    const LONGEST: usize = 2000;
+    if text.len() > LONGEST {
+        text.truncate(text.floor_char_boundary(LONGEST));
+        text.push('…');
+    }
+    text
 }
 
 impl<'a> Subject<'a> {
@@ -192,9 +202,15 @@ impl<'a> Subject<'a> {
         self.files.metadata.as_ref().ok()
     }
 
+    /// `data` of metadata.yaml, None when it is no mapping: then only the schema's check has anything to say of it.
+    fn data(&self) -> Option<&'a Node> {
+        let data = self.document()?.root.get("data")?;
+        matches!(data.value, Value::Mapping(_)).then_some(data)
+    }
+
     /// A field below `data`, by dotted path.
     pub fn field(&self, path: &str) -> Option<&'a Node> {
-        self.document()?.root.get("data")?.at_path(path)
+        self.data()?.at_path(path)
     }
 
     /// The text of a field below `data`.
@@ -280,16 +296,6 @@ impl<'a> Subject<'a> {
             Some(field) if field.meaning().is_some() => field.at,
             _ => at,
         }
-    }
-}
-
-/// Line and column of a byte offset.
-pub fn place_of(text: &str, offset: usize) -> Place {
-    let before = &text[..text.floor_char_boundary(offset)];
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    Place {
-        line: before.bytes().filter(|byte| *byte == b'\n').count() + 1,
-        column: before[line_start..].chars().count() + 1,
     }
 }
 

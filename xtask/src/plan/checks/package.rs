@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use toml::{Spanned, Value};
 
-use super::{Check, Defect, Kind, Released, Run, Subject, place_of, tags};
+use super::{Check, Defect, Kind, Released, Run, Subject, tags};
 use crate::model::{
     connector_files::ConnectorFiles,
     finding::Severity,
@@ -103,7 +103,7 @@ impl PyProject {
         let text = files.text(PYPROJECT)?;
         let defect = |error: toml::de::Error| Defect {
             file: files.directory.join(PYPROJECT),
-            at: place_of(text, error.span().map_or(0, |span| span.start)),
+            at: Place::of(text, error.span().map_or(0, |span| span.start)),
             message: format!("not valid TOML: {}", error.message()),
             help: "correct the line".to_owned(),
         };
@@ -122,7 +122,7 @@ impl PyProject {
             .any(asks_for_file_based);
         let placed = |value: Option<Spanned<Value>>| {
             let value = value?;
-            let at = place_of(text, value.span().start);
+            let at = Place::of(text, value.span().start);
             Some((words(value.get_ref())?, at))
         };
         PyProject {
@@ -218,7 +218,7 @@ fn poetry_lock(subject: &Subject) -> Vec<Defect> {
         Some(_) => "it was made from another pyproject.toml: its content-hash is another",
         None => "it has no content-hash",
     };
-    let at = found.map_or(Place::START, |offset| place_of(lock, offset));
+    let at = found.map_or(Place::START, |offset| Place::of(lock, offset));
     vec![subject.in_file(
         LOCK,
         at,
@@ -326,7 +326,7 @@ fn no_dockerfile(subject: &Subject) -> Vec<Defect> {
             "remove it; the image is made from connectorBuildOptions.baseImage",
         ));
     }
-    if subject.document().is_some() && subject.field("connectorBuildOptions.baseImage").is_none() {
+    if subject.data().is_some() && subject.field("connectorBuildOptions.baseImage").is_none() {
         defects.push(subject.in_metadata(
             "connectorBuildOptions.baseImage",
             "connectorBuildOptions.baseImage: missing",

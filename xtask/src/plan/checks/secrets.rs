@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use camino::Utf8Path;
 use memchr::memmem;
 
-use super::{Check, Defect, Run, Subject, place_of};
-use crate::model::finding::Severity;
+use super::{Check, Defect, Run, Subject};
+use crate::model::{finding::Severity, yaml::Place};
 
 pub const CHECKS: &[Check] = &[
     Check {
@@ -107,7 +107,7 @@ fn in_files<'a>(
         let found = private_keys(text).chain(TOKENS.iter().flat_map(|token| token.in_text(text)));
         defects.extend(found.map(|(offset, what)| {
             // The secret itself is not repeated.
-            subject.in_file(path.as_str(), place_of(text, offset), what, HELP)
+            subject.in_file(path.as_str(), Place::of(text, offset), what, HELP)
         }));
     }
     defects

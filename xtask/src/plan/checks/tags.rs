@@ -91,7 +91,7 @@ fn cdk_tag(subject: &Subject) -> Vec<Defect> {
 
 /// Exactly one tag of a key and, where files tell which, that one.
 fn exactly_one(subject: &Subject, key: &str, expected: Option<&str>) -> Vec<Defect> {
-    if subject.document().is_none() || are_no_list(subject) {
+    if subject.data().is_none() || are_no_list(subject) {
         return Vec::new();
     }
     let found = values(subject, key);
