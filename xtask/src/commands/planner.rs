@@ -10,6 +10,7 @@ use crate::{
     model::{
         build_system::Pin,
         builder::Builder,
+        config::Config,
         connector::{Connector, Language},
         image::{ImageRef, Tag},
         lock::Lock,
@@ -25,6 +26,7 @@ use crate::{
         build::{self, BuildPlan, Inputs, PlannedDependencies, PythonPlan, base_image},
         dependencies::{self, Dependencies},
         entry_point::{self, EntryPoint},
+        prerequisites::Prerequisites,
     },
     tools::{docker_images, git::Revisions, host, interpreter, uv},
 };
@@ -144,6 +146,7 @@ impl<'a> Planner<'a> {
             assumed,
             dependencies: PlannedDependencies::new(dependencies, self.native),
             entry_point: sources.entry_point()?,
+            prerequisites: sources.prerequisites(config, &self.platforms, self.native)?,
             uv: uv::containers_directory(&config.tools.uv, self.native, &repo.tools()),
             backends: sources.backends(interpreter, &config.tools.uv)?,
             built_by: BuiltBy::of(&sources.pyproject.build),
@@ -222,6 +225,20 @@ impl<'a> Sources<'a> {
             uv,
             target,
         )
+    }
+
+    fn prerequisites(
+        &self,
+        config: &Config,
+        platforms: &[Platform],
+        native: Platform,
+    ) -> Result<Option<Prerequisites>, Problem> {
+        let name = &self.connector.name;
+        let script = config.prerequisites.get(name);
+        let choose = |script: &String| {
+            Prerequisites::choose(name.as_str(), script, &self.files, platforms, native)
+        };
+        script.map(choose).transpose()
     }
 
     pub fn entry_point(&self) -> Result<EntryPoint, Problem> {

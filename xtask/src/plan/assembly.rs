@@ -59,15 +59,16 @@ pub enum Dockerfile<'a> {
 impl Method {
     /// What `asked` comes to; an error when that is to assemble what can't be.
     pub fn choose(connector: &str, asked: &Builder, needs: Needs<'_>) -> Result<Method, Problem> {
-        let docker = |because: &str, builder: Option<String>| Method::Docker {
-            because: because.to_owned(),
-            builder,
+        let docker = |because: String, builder: Option<String>| Method::Docker { because, builder };
+        let asked_for = |why: Option<String>| match why {
+            Some(why) => format!("it was asked for, and {why}"),
+            None => "it was asked for".to_owned(),
         };
         match (asked, needs.in_the_way()) {
-            (Builder::Docker, _) => Ok(docker("it was asked for", None)),
-            (Builder::Named(name), _) => Ok(docker("it was asked for", Some(name.clone()))),
+            (Builder::Docker, why) => Ok(docker(asked_for(why), None)),
+            (Builder::Named(name), why) => Ok(docker(asked_for(why), Some(name.clone()))),
             (_, None) => Ok(Method::Assemble),
-            (Builder::Auto, Some(why)) => Ok(docker(&why, None)),
+            (Builder::Auto, Some(why)) => Ok(docker(why, None)),
             (Builder::Assemble, Some(why)) => Err(Problem::usage(format!(
                 "{connector} can't be assembled: {why}"
             ))
@@ -446,6 +447,11 @@ mod tests {
                 "uv_build is in uv alone, which runs there",
             ),
             (named, plain, "it was asked for by cloud"),
+            (
+                Builder::Docker,
+                script,
+                "it was asked for, and install.sh has to run in the image",
+            ),
             (Builder::Auto, script, "install.sh has to run in the image"),
             (
                 Builder::Assemble,

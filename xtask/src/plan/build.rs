@@ -11,6 +11,7 @@ use super::{
     base_image::{BaseImage, Because},
     dependencies::{Dependencies, Summary},
     entry_point::EntryPoint,
+    prerequisites::{self, Prerequisites},
 };
 use crate::model::{
     build_system::Pin,
@@ -105,6 +106,7 @@ pub struct PythonPlan {
     pub assumed: bool,
     pub dependencies: PlannedDependencies,
     pub entry_point: EntryPoint,
+    pub prerequisites: Option<Prerequisites>,
     /// Directory with a uv for containers.
     pub uv: Utf8PathBuf,
     /// Directory of the lists that uv installs from; written before the build.
@@ -154,12 +156,12 @@ impl BuildPlan {
                 connector.name
             ))
         })?;
+        if inputs.python.is_none() && inputs.config.prerequisites.contains_key(&connector.name) {
+            return Err(prerequisites::refuse(connector.name.as_str(), language));
+        }
+        let script = inputs.python.as_ref().map(|python| &python.prerequisites);
         let needs = Needs {
-            prerequisites: inputs
-                .config
-                .prerequisites
-                .get(&connector.name)
-                .map(String::as_str),
+            prerequisites: script.and_then(|script| Some(script.as_ref()?.script.as_str())),
             packages: inputs.python.as_ref().map_or(Packages::None, packages),
             dockerfile: inputs.dockerfile,
         };
@@ -341,6 +343,11 @@ impl PythonPlan {
                 vec![requirements.join(", ")],
             ),
         };
+        lines.extend(
+            self.prerequisites
+                .iter()
+                .map(|script| format!("  script {script}")),
+        );
         lines.push(format!("  packages {source}"));
         lines.extend(details.iter().map(|line| format!("    {line}")));
         lines.push(format!("  starts {}", self.entry_point.command(CODE)));
@@ -428,14 +435,13 @@ fn arguments(
                 .manylinux()
                 .map(|tag| ("MANYLINUX", tag)),
         );
+        arguments.extend(
+            python
+                .prerequisites
+                .iter()
+                .map(|script| ("EXTRA_PREREQS_SCRIPT", script.script.clone())),
+        );
     }
-    arguments.extend(
-        inputs
-            .config
-            .prerequisites
-            .get(&connector.name)
-            .map(|script| ("EXTRA_PREREQS_SCRIPT", script.clone())),
-    );
     arguments.extend(
         inputs
             .revision

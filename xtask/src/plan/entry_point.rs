@@ -119,8 +119,11 @@ pub fn refuse_build_customization(
         "{connector} has a build_customization.py, which is not run"
     ))
     .help(
-        "put what it installs into a shell script of the connector, name that in the build argument \
-         EXTRA_PREREQS_SCRIPT, and remove build_customization.py",
+        format!(
+            "put what it installs into a script of the connector, name that in the configuration \
+             (`prerequisites.{connector} = \"install.sh\"`, the build argument EXTRA_PREREQS_SCRIPT), and remove \
+             build_customization.py"
+        ),
     ))
 }
 

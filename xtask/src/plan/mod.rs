@@ -15,6 +15,7 @@ pub mod exceptions;
 pub mod messages;
 pub mod package;
 pub mod path_dependencies;
+pub mod prerequisites;
 pub mod publish;
 pub mod published;
 pub mod scan;

@@ -160,6 +160,31 @@ fn a_prerequisite_script_is_passed_on_for_its_connector_alone() {
         "Cargo.toml",
         "[workspace.metadata.connector.prerequisites]\nsource-py = \"prepare.sh\"\n",
     );
+    let build = ["connector", "build", "source-py", "--platform", "all"];
+    repo.xtask()
+        .run(&build)
+        .code(2)
+        .says("source-py has no file prepare.sh, which prepares its image");
+    let repo = repo.file(&path("prepare.sh"), "#!/bin/sh\n");
+    let plan = |builder: &str| {
+        let dry = ["--dry-run", "--builder", builder];
+        repo.xtask().run(&[&build[..], &dry].concat())
+    };
+    for (builder, reason) in [
+        ("auto", "(prepare.sh has to run in the image)"),
+        (
+            "docker",
+            "(it was asked for, and prepare.sh has to run in the image)",
+        ),
+    ] {
+        let plan = plan(builder).code(0).stdout;
+        assert!(plan.contains(reason), "{plan}");
+        let script = "script prepare.sh runs as root in the image, emulated for linux/arm64\n";
+        assert!(plan.contains(script), "{plan}");
+    }
+    plan("assemble")
+        .code(2)
+        .says("source-py can't be assembled: prepare.sh has to run in the image");
     repo.xtask()
         .run(&["connector", "build", "source-py", "source-other"])
         .code(0);

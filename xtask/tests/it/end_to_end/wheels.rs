@@ -63,7 +63,7 @@ fn build(name: &str) -> [&str; 6] {
 }
 
 /// The text of each platform's spec.
-fn specs(built: &Value) -> Vec<String> {
+pub(super) fn specs(built: &Value) -> Vec<String> {
     let read = |spec: &Value| fs::read_to_string(spec["path"].as_str().unwrap()).unwrap();
     let specs: Vec<String> = built["specs"]
         .as_array()
