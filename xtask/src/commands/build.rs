@@ -96,7 +96,14 @@ fn show(context: &Context, flags: &Build, plans: &[BuildPlan]) -> Result<Exit> {
 /// Builds and tests one connector.
 fn execute(builder: &Builder, plan: &BuildPlan) -> Result<Built> {
     let made = builder.build(plan, |_| ())?;
-    let specs = builder.check_specs(plan, &plan.specs, |_, _| ())?;
+    let specs = builder.check_specs(plan, &made, &plan.specs, |_, _| ())?;
+    let unchecked = plan.platforms.iter().filter(|platform| {
+        let mut checked = specs.iter().map(|spec| &spec.platform);
+        !checked.any(|checked| checked == *platform)
+    });
+    unchecked
+        .into_iter()
+        .try_for_each(|platform| builder.load(plan, &made, *platform))?;
     Ok(Built {
         connector: plan.connector.clone(),
         image: plan.image.clone(),

@@ -82,8 +82,8 @@ impl<'a> Builder<'a> {
         Ok(builder)
     }
 
-    /// Makes the image for all platforms of its plan and puts it into the engine's store; `log` hears each line of
-    /// progress.
+    /// Makes the image for all platforms of its plan; `log` hears each line of progress. What docker did not build gets
+    /// into the engine's store by [`load`](Self::load).
     pub fn build(&self, plan: &BuildPlan, mut log: impl FnMut(&str) + Send) -> Result<Made> {
         let assembled = plan.method == Method::Assemble;
         if let (false, Some(python), Some(wheels)) = (assembled, &plan.python, &self.wheels) {
@@ -115,11 +115,17 @@ impl<'a> Builder<'a> {
         };
         let strays = machine_check::layout(&made.layout, &seen)?;
         machine_check::expect_none(&strays, &format!("image {}", plan.image))?;
-        if !plan.in_store() {
-            engine.load(&made.layout, &plan.image, &plan.base.used)?;
-        }
         step.done(format_args!("{} {}", plan.image, made.layout.digest()));
         Ok(made)
+    }
+
+    /// Puts one platform's half of an image into the engine's store, unless it is there since its build.
+    pub fn load(&self, plan: &BuildPlan, made: &Made, platform: Platform) -> Result<()> {
+        if plan.in_store() {
+            return Ok(());
+        }
+        let engine = &self.context.engine;
+        engine.load(&made.layout, platform, &plan.image, &plan.base.used)
     }
 
     /// Builds the connector's own package as its image does, in the same stage, and gives the files that made.
@@ -144,16 +150,18 @@ impl<'a> Builder<'a> {
         Ok(files)
     }
 
-    /// Runs `spec` on several platforms side by side: an emulated one keeps a core busy for long. `log` gets what each
-    /// printed. The results stand in the order of the checks.
+    /// Runs `spec` on several platforms side by side, each as soon as the engine has that half: an emulated one keeps a
+    /// core busy for long. `log` gets what each printed. The results stand in the order of the checks.
     pub fn check_specs(
         &self,
         plan: &BuildPlan,
+        made: &Made,
         checks: &[SpecCheck],
         log: impl Fn(&SpecCheck, &str) + Sync,
     ) -> Result<Vec<CheckedSpec>> {
         let jobs = self.context.resolved.config.parallelism();
         let checked = each(checks, jobs, |check| {
+            self.load(plan, made, check.platform)?;
             self.check_spec(plan, &plan.image, check, |text| log(check, text))
         });
         checked.into_iter().collect()

@@ -149,13 +149,13 @@ fn try_image(
     kind: ConnectorType,
     smoke: Option<&Smoke>,
 ) -> Vec<Step> {
-    let built = builder.build(plan, |_| ());
-    let built = built.map(|made| format!("{} {}", plan.image, made.layout.digest()));
-    let mut steps = vec![Step::of("build", built)];
-    if steps[0].outcome == Outcome::Failed {
-        return steps;
-    }
-    let specs = builder.check_specs(plan, &plan.specs, |_, _| ());
+    let made = match builder.build(plan, |_| ()) {
+        Ok(made) => made,
+        Err(error) => return vec![Step::of("build", Err(error))],
+    };
+    let built = format!("{} {}", plan.image, made.layout.digest());
+    let mut steps = vec![Step::of("build", Ok(built))];
+    let specs = builder.check_specs(plan, &made, &plan.specs, |_, _| ());
     let spec = match specs.and_then(|specs| specs.into_iter().next().context("no spec was run")) {
         Ok(CheckedSpec {
             platform, value, ..

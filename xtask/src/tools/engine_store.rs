@@ -31,24 +31,30 @@ enum Send {
 }
 
 impl Engine {
-    /// Makes `layout` the engine's image `name`. Layers that the layout does not hold come from `base`, which is pulled
-    /// when the engine lacks it.
-    pub fn load(&self, layout: &Layout, name: &ImageRef, base: &ImageRef) -> Result<()> {
-        let what = || format!("put {name} into the engine's store");
+    /// Makes `layout` the engine's image `name`, with the layers of one of its platforms; those of the others come by
+    /// further calls. Layers that the layout does not hold come from `base`, which is pulled when the engine lacks it.
+    pub fn load(
+        &self,
+        layout: &Layout,
+        platform: Platform,
+        name: &ImageRef,
+        base: &ImageRef,
+    ) -> Result<()> {
+        let what = || format!("put {name} for {platform} into the engine's store");
         let mut send = Send::Small;
         let mut pulled = false;
         loop {
-            let finished = self.load_once(layout, name, send).with_context(what)?;
+            let ours = layout.own_blobs(platform)?;
+            let finished = self
+                .load_once(layout, &ours, name, send)
+                .with_context(what)?;
             if finished.status.success() && finished.timed_out.is_none() {
                 return Ok(());
             }
             // containerd names the first blob that it did not find; the base is small next to sending ours in vain.
-            let ours = layout.own_blobs()?;
             let lacks_ours = ours.keys().any(|digest| finished.tail().contains(digest));
             if !pulled && finished.tail().contains("not found") {
-                for platform in layout.images.keys() {
-                    self.pull(base, *platform).with_context(what)?;
-                }
+                self.pull(base, platform).with_context(what)?;
                 pulled = true;
                 if lacks_ours {
                     send = Send::Everything;
@@ -61,13 +67,19 @@ impl Engine {
         }
     }
 
-    fn load_once(&self, layout: &Layout, name: &ImageRef, send: Send) -> Result<Finished> {
-        let mut files = BTreeMap::new();
-        for (digest, (path, size)) in layout.own_blobs()? {
-            if send == Send::Everything || size <= SMALL {
-                files.insert(digest, path);
-            }
-        }
+    fn load_once(
+        &self,
+        layout: &Layout,
+        ours: &BTreeMap<String, (Utf8PathBuf, u64)>,
+        name: &ImageRef,
+        send: Send,
+    ) -> Result<Finished> {
+        let sent = ours
+            .iter()
+            .filter(|(_, (_, size))| send == Send::Everything || *size <= SMALL);
+        let files: BTreeMap<String, Utf8PathBuf> = sent
+            .map(|(digest, (path, _))| (digest.clone(), path.clone()))
+            .collect();
         let annotations = BTreeMap::from([
             ("io.containerd.image.name", name.to_string()),
             (
@@ -97,10 +109,10 @@ impl Engine {
 }
 
 impl Layout {
-    /// Every blob that lies in the layout, by the text of its digest: path and size in bytes.
-    fn own_blobs(&self) -> Result<BTreeMap<String, (Utf8PathBuf, u64)>> {
+    /// Every blob of a platform's image that lies in the layout, by the text of its digest: path and size in bytes.
+    fn own_blobs(&self, platform: Platform) -> Result<BTreeMap<String, (Utf8PathBuf, u64)>> {
         let mut digests = BTreeSet::from([self.top.digest.clone()]);
-        for image in self.images.values() {
+        if let Some(image) = self.images.get(&platform) {
             digests.insert(image.document.digest.clone());
             for descriptor in image.blobs() {
                 digests.insert(layout::digest(descriptor)?);

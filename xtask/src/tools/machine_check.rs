@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::Read,
+    thread,
 };
 
 use anyhow::{Context, Result};
@@ -11,8 +12,9 @@ use camino::Utf8PathBuf;
 use flate2::read::MultiGzDecoder;
 
 use super::{
-    layout::{self, Layout, LayoutImage},
+    layout::{self, Layout},
     process::check_interrupted,
+    work::each,
 };
 use crate::model::{
     image::Digest,
@@ -54,16 +56,16 @@ pub fn expect_none(strays: &[Stray], what: &str) -> Result<()> {
     Err(problem.help("a wheel holds what its tag denies, or an install ran for the wrong platform: look at how that package is made in `cargo xtask connector info`").into())
 }
 
-/// What was seen of one tree of files.
+/// What was seen of one layer.
 #[derive(Debug, Default)]
 struct Findings {
-    strays: Vec<(String, String)>,
+    machine_code: Vec<(String, MachineCode)>,
     /// Path of a file and the package that installed it.
     owners: BTreeMap<String, String>,
 }
 
 impl Findings {
-    fn see(&mut self, path: &str, mut content: impl Read, platform: Platform) -> Result<()> {
+    fn see(&mut self, path: &str, mut content: impl Read) -> Result<()> {
         if let Some((site, package)) = record(path) {
             let mut text = String::new();
             content
@@ -89,22 +91,22 @@ impl Findings {
                 count => length += count,
             }
         }
-        let machine = MachineCode::of(&header[..length]).and_then(|code| code.stray_on(platform));
-        self.strays
-            .extend(machine.map(|machine| (path.to_owned(), machine)));
+        let code = MachineCode::of(&header[..length]);
+        self.machine_code
+            .extend(code.map(|code| (path.to_owned(), code)));
         Ok(())
     }
 
-    fn strays(mut self, platform: Platform) -> Vec<Stray> {
-        let named = self.strays.into_iter().map(|(path, machine)| Stray {
-            package: self.owners.remove(&normal(&path)),
-            path,
-            platform,
-            machine,
+    fn strays(&self, platform: Platform) -> Vec<Stray> {
+        let strays = self.machine_code.iter().filter_map(|(path, code)| {
+            Some(Stray {
+                machine: code.stray_on(platform)?,
+                package: self.owners.get(&normal(path)).cloned(),
+                path: path.clone(),
+                platform,
+            })
         });
-        let mut strays: Vec<Stray> = named.collect();
-        strays.sort();
-        strays
+        strays.collect()
     }
 }
 
@@ -144,70 +146,90 @@ impl Seen {
         self.path(platform, diff_id).exists()
     }
 
-    fn add(&self, platform: Platform, diff_ids: &[Digest]) -> Result<()> {
+    fn add(&self, platform: Platform, diff_id: &Digest) -> Result<()> {
         fs::create_dir_all(&self.directory).with_context(|| format!("make {}", self.directory))?;
-        diff_ids.iter().try_for_each(|diff_id| {
-            let path = self.path(platform, diff_id);
-            fs::write(&path, "").with_context(|| format!("write {path}"))
-        })
+        let path = self.path(platform, diff_id);
+        fs::write(&path, "").with_context(|| format!("write {path}"))
     }
 }
 
-/// Every image of a layout, without the layers that were seen before; its base's own among them.
+/// A layer that was not looked through yet.
+struct Unseen {
+    path: Utf8PathBuf,
+    media_type: String,
+    diff_id: Digest,
+    /// Those whose images have it.
+    platforms: Vec<Platform>,
+}
+
+/// Every image of a layout, without the layers that were seen before; each layer is read once.
 pub fn layout(layout: &Layout, seen: &Seen) -> Result<Vec<Stray>> {
+    let layers = unseen(layout, seen)?;
+    let found = each(&layers, thread::available_parallelism()?, Unseen::look);
     let mut strays = Vec::new();
-    for (platform, image) in &layout.images {
-        strays.extend(check(layout, *platform, image, seen)?);
+    for (layer, findings) in layers.iter().zip(found) {
+        let findings = findings?;
+        for platform in &layer.platforms {
+            let found = findings.strays(*platform);
+            if found.is_empty() {
+                seen.add(*platform, &layer.diff_id)?;
+            }
+            strays.extend(found);
+        }
     }
     strays.sort();
     Ok(strays)
 }
 
-fn check(
-    layout: &Layout,
-    platform: Platform,
-    image: &LayoutImage,
-    seen: &Seen,
-) -> Result<Vec<Stray>> {
-    let mut findings = Findings::default();
-    let diff_ids = image.diff_ids()?;
-    let mut looked_at = Vec::new();
-    for (layer, diff_id) in image.manifest.layers().iter().zip(&diff_ids) {
-        let path = layout.blob(&layout::digest(layer)?);
-        // An assembled layout lacks the layers of its base, which are not of our making.
-        if seen.holds(platform, diff_id) || !path.exists() {
-            continue;
+fn unseen(layout: &Layout, seen: &Seen) -> Result<Vec<Unseen>> {
+    let mut layers: BTreeMap<Digest, Unseen> = BTreeMap::new();
+    for (platform, image) in &layout.images {
+        let diff_ids = image.diff_ids()?;
+        for (layer, diff_id) in image.manifest.layers().iter().zip(diff_ids) {
+            let path = layout.blob(&layout::digest(layer)?);
+            // An assembled layout lacks the layers of its base, which are not of our making.
+            if seen.holds(*platform, &diff_id) || !path.exists() {
+                continue;
+            }
+            let layer = layers.entry(diff_id.clone()).or_insert_with(|| Unseen {
+                path,
+                media_type: layer.media_type().to_string(),
+                diff_id,
+                platforms: Vec::new(),
+            });
+            layer.platforms.push(*platform);
         }
-        looked_at.push(diff_id.clone());
-        let file = File::open(&path).with_context(|| format!("open layer {path}"))?;
-        let media_type = layer.media_type().to_string();
-        if media_type.ends_with("gzip") {
-            tar_archive(MultiGzDecoder::new(file), platform, &mut findings)
-        } else if media_type.ends_with("tar") {
-            tar_archive(file, platform, &mut findings)
-        } else {
-            anyhow::bail!("layer {path}: {media_type} can't be read")
-        }
-        .with_context(|| format!("read layer {path}"))?;
     }
-    let strays = findings.strays(platform);
-    if strays.is_empty() {
-        seen.add(platform, &looked_at)?;
-    }
-    Ok(strays)
+    Ok(layers.into_values().collect())
 }
 
-fn tar_archive(content: impl Read, platform: Platform, findings: &mut Findings) -> Result<()> {
+impl Unseen {
+    fn look(&self) -> Result<Findings> {
+        let path = &self.path;
+        let file = File::open(path).with_context(|| format!("open layer {path}"))?;
+        let found = if self.media_type.ends_with("gzip") {
+            tar_archive(MultiGzDecoder::new(file))
+        } else if self.media_type.ends_with("tar") {
+            tar_archive(file)
+        } else {
+            anyhow::bail!("layer {path}: {} can't be read", self.media_type)
+        };
+        found.with_context(|| format!("read layer {path}"))
+    }
+}
+
+fn tar_archive(content: impl Read) -> Result<Findings> {
+    let mut findings = Findings::default();
     let mut archive = tar::Archive::new(content);
     for entry in archive.entries()? {
         check_interrupted()?;
         let entry = entry?;
         if entry.header().entry_type().is_file() {
             let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-            findings.see(&path, entry, platform)?;
+            findings.see(&path, entry)?;
         }
     }
-    Ok(())
+    Ok(findings)
 }
 
 #[cfg(test)]
@@ -311,14 +333,14 @@ mod tests {
             4,
             "the base's own file too"
         );
-        seen.add(Platform::LinuxAmd64, &[base_id.parse().unwrap()])
+        seen.add(Platform::LinuxAmd64, &base_id.parse().unwrap())
             .unwrap();
         assert_eq!(
             layout(&opened, &seen).unwrap().len(),
             4,
             "what is right for amd64 is not for arm64"
         );
-        seen.add(Platform::LinuxArm64, &[base_id.parse().unwrap()])
+        seen.add(Platform::LinuxArm64, &base_id.parse().unwrap())
             .unwrap();
         let strays = layout(&opened, &seen).unwrap();
         assert_eq!(strays, expected(Platform::LinuxArm64));

@@ -240,13 +240,12 @@ impl Work<'_> {
             let _ = record.log(connector, &name, text);
         };
         let done = self.done.borrow();
-        let scanned = done.made.as_ref().zip(self.run.scans);
-        let scanned = scanned.filter(|_| self.plan.does(Step::Scan));
+        let made = done.made.as_ref().context("check what was built")?;
+        let scans = self.run.scans.filter(|_| self.plan.does(Step::Scan));
         let of = self.connector;
         let (specs, scan) = thread::scope(|scope| {
-            let scan =
-                scanned.map(|(made, scans)| scope.spawn(move || scans.of_layout(of, &made.layout)));
-            let specs = builder.check_specs(plan, self.plan.specs(), log);
+            let scan = scans.map(|scans| scope.spawn(move || scans.of_layout(of, &made.layout)));
+            let specs = builder.check_specs(plan, made, self.plan.specs(), log);
             let scan = scan.map(|scan| scan.join().unwrap_or_else(|panic| resume_unwind(panic)));
             (specs, scan)
         });
