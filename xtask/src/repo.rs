@@ -10,8 +10,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::model::{
     config::{Config, Resolved},
     connector::{
-        BrokenConnector, BuildFiles, Connector, ConnectorName, DependencySource, Language,
-        Selector, nearest,
+        BrokenConnector, Connector, ConnectorName, DependencySource, Language, Selector, nearest,
     },
     metadata::Metadata,
     problem::Problem,
@@ -175,9 +174,9 @@ impl Repo {
         if !self.has_metadata(&directory) {
             return None;
         }
-        let language = Language::infer(self.build_files(&directory), &[]).or_else(|| {
+        let language = self.language(&directory).or_else(|| {
             let text = self.text(&directory, "metadata.yaml")?;
-            Language::infer(BuildFiles::default(), &Metadata::parse(&text).ok()?.tags)
+            Language::of_tags(&Metadata::parse(&text).ok()?.tags)
         });
         Some(Outline {
             name,
@@ -260,7 +259,9 @@ impl Repo {
             Ok(name) => name,
             Err(error) => return Some(Err(broken(vec![error]))),
         };
-        let language = Language::infer(self.build_files(directory), &metadata.tags);
+        let language = self
+            .language(directory)
+            .or_else(|| Language::of_tags(&metadata.tags));
         Some(Ok(Connector {
             name,
             directory: directory.to_owned(),
@@ -269,20 +270,9 @@ impl Repo {
         }))
     }
 
-    fn build_files(&self, directory: &Utf8Path) -> BuildFiles {
-        let has = |file: &str| self.root.join(directory).join(file).exists();
-        BuildFiles {
-            manifest: has("manifest.yaml"),
-            python: has("pyproject.toml") || has("setup.py"),
-            java: [
-                "build.gradle",
-                "build.gradle.kts",
-                "src/main/java",
-                "src/main/kotlin",
-            ]
-            .into_iter()
-            .any(has),
-        }
+    fn language(&self, directory: &Utf8Path) -> Option<Language> {
+        let directory = self.root.join(directory);
+        Language::of_files(|file| directory.join(file).exists())
     }
 
     /// Where a connector's dependencies are written down; uv.lock wins over poetry.lock.

@@ -105,7 +105,7 @@ fn needs_engine(command: &Command) -> bool {
         ) | Command::Doctor(_)
             | Command::Config(_)
             | Command::Bench(_)
-    ) || matches!(command, Command::Connector(Connector::Check(flags)) if flags.runs_tools())
+    ) || matches!(command, Command::Connector(Connector::Check(flags)) if flags.runs_tools() || flags.online)
 }
 
 impl Context<'_> {

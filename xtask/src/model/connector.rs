@@ -62,18 +62,28 @@ pub enum Language {
 }
 
 impl Language {
-    /// The language that a directory's files tell, else the one its `language:` tag names
-    /// (ten archived Python connectors of Airbyte's have no build files left).
-    pub fn infer(files: BuildFiles, tags: &[String]) -> Option<Language> {
-        if files.manifest {
-            return Some(Language::ManifestOnly);
-        }
-        if files.python {
-            return Some(Language::Python);
-        }
-        if files.java {
-            return Some(Language::Java);
-        }
+    /// The language that a directory's files tell, by `has`, which is asked for no more than that takes.
+    pub fn of_files(has: impl Fn(&str) -> bool) -> Option<Language> {
+        const TELLING: [(Language, &[&str]); 3] = [
+            (Language::ManifestOnly, &["manifest.yaml"]),
+            (Language::Python, &["pyproject.toml", "setup.py"]),
+            (
+                Language::Java,
+                &[
+                    "build.gradle",
+                    "build.gradle.kts",
+                    "src/main/java",
+                    "src/main/kotlin",
+                ],
+            ),
+        ];
+        let tells = |(_, files): &&(Language, &[&str])| files.iter().any(|file| has(file));
+        TELLING.iter().find(tells).map(|(language, _)| *language)
+    }
+
+    /// The language that the first `language:` tag names: ten archived Python connectors of Airbyte's have no build
+    /// files left.
+    pub fn of_tags(tags: &[String]) -> Option<Language> {
         tags.iter()
             .find_map(|tag| match tag.strip_prefix("language:")? {
                 "manifest-only" => Some(Language::ManifestOnly),
@@ -92,17 +102,6 @@ impl fmt::Display for Language {
             Language::Java => "java",
         })
     }
-}
-
-/// Which files that tell a language a connector's directory holds.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct BuildFiles {
-    /// `manifest.yaml` at the root.
-    pub manifest: bool,
-    /// `pyproject.toml` or `setup.py`.
-    pub python: bool,
-    /// `build.gradle`, `build.gradle.kts`, `src/main/java` or `src/main/kotlin`.
-    pub java: bool,
 }
 
 /// Where a Python connector's dependencies are written down.
@@ -228,41 +227,30 @@ mod tests {
     }
 
     #[test]
-    fn files_tell_the_language_before_tags() {
-        let none = BuildFiles::default();
-        let tag = |language: &str| vec!["cdk:python".to_owned(), format!("language:{language}")];
-        for (files, tags, expected) in [
+    fn files_tell_the_language_and_tags_where_there_are_none() {
+        for (files, expected) in [
             (
-                BuildFiles {
-                    manifest: true,
-                    python: true,
-                    ..none
-                },
-                tag("python"),
+                &["setup.py", "manifest.yaml"][..],
                 Some(Language::ManifestOnly),
             ),
-            (
-                BuildFiles {
-                    python: true,
-                    ..none
-                },
-                tag("java"),
-                Some(Language::Python),
-            ),
-            (
-                BuildFiles { java: true, ..none },
-                vec![],
-                Some(Language::Java),
-            ),
-            (none, tag("low-code"), Some(Language::Python)),
-            (none, tag("unknown"), None),
-            (none, vec![], None),
+            (&["build.gradle", "setup.py"], Some(Language::Python)),
+            (&["pyproject.toml"], Some(Language::Python)),
+            (&["src/main/kotlin"], Some(Language::Java)),
+            (&["README.md"], None),
         ] {
             assert_eq!(
-                Language::infer(files, &tags),
+                Language::of_files(|file| files.contains(&file)),
                 expected,
-                "{files:?} {tags:?}"
+                "{files:?}"
             );
+        }
+        for (tag, expected) in [
+            ("language:low-code", Some(Language::Python)),
+            ("language:java", Some(Language::Java)),
+            ("language:unknown", None),
+        ] {
+            let tags = ["cdk:python".to_owned(), tag.to_owned()];
+            assert_eq!(Language::of_tags(&tags), expected, "{tag}");
         }
     }
 

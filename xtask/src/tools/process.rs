@@ -28,7 +28,7 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 /// How long a program may take to end after SIGTERM before it gets SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);
 /// How often a running program, its time limit and the interrupt flag are looked at: an eighth of the time it has
-/// taken so far, so that a quick one is not held up, within these bounds.
+/// taken so far (since it closed its standard output), so that a quick one is not held up, within these bounds.
 const TICK: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(20));
 /// The longest time between two looks at a program whose memory is watched: what it takes in its last moment is missed.
 const MEMORY_TICK: Duration = Duration::from_millis(1);
@@ -200,14 +200,18 @@ impl Program {
             .spawn()
             .map_err(|error| start_error(&self.command, &self.line, error))?;
         let group = Group::of(&child);
+        let waiting = thread::current();
         let (waited, stdout, stderr) = thread::scope(|scope| {
             let writer = child.stdin.take().zip(input);
             // A program that ends without reading all of it is judged by its status.
             scope.spawn(move || writer.map(|(mut pipe, write)| write(&mut pipe)));
-            let stdout = child
-                .stdout
-                .take()
-                .map(|pipe| scope.spawn(move || read_all(pipe, output)));
+            let stdout = child.stdout.take().map(|pipe| {
+                scope.spawn(move || {
+                    let read = read_all(pipe, output);
+                    waiting.unpark();
+                    read
+                })
+            });
             let stderr = child
                 .stderr
                 .take()
@@ -439,6 +443,7 @@ impl Group {
         memory: Memory,
     ) -> std::io::Result<Waited> {
         let start = Instant::now();
+        let mut since = start;
         let mut ending: Option<Instant> = None;
         let mut timed_out = None;
         let mut most = None;
@@ -470,7 +475,13 @@ impl Group {
                 Memory::Ignored => TICK.1,
                 Memory::Watched => MEMORY_TICK,
             };
-            thread::sleep((start.elapsed() / 8).clamp(TICK.0, longest));
+            let pause = (since.elapsed() / 8).clamp(TICK.0, longest);
+            let parked = Instant::now();
+            thread::park_timeout(pause);
+            // What has closed its standard output is about to end.
+            if parked.elapsed() < pause {
+                since = parked;
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod assemble;
 mod bench;
+mod online;
 mod package;
 mod publish;
 mod repeat;
