@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Context, assemble::Assembler, planner::Planner, wheels::Wheels};
 use crate::{
-    model::{image::ImageRef, platform::Platform, problem::Problem},
+    model::{platform::Platform, problem::Problem},
     plan::{
         assembly::Method,
         build::{BuildPlan, SpecCheck},
@@ -15,10 +15,12 @@ use crate::{
     },
     tools::{
         buildx,
-        docker::Engine,
+        docker::{Engine, NOT_STARTED},
+        engine_store::Sent,
         files::{remove_directory, write},
         layout::Layout,
         machine_check::{self, Seen},
+        process::Finished,
         uv,
         work::each,
     },
@@ -121,11 +123,36 @@ impl<'a> Builder<'a> {
 
     /// Puts one platform's half of an image into the engine's store, unless it is there since its build.
     pub fn load(&self, plan: &BuildPlan, made: &Made, platform: Platform) -> Result<()> {
+        self.send(plan, made, platform, Sent::Everything).map(drop)
+    }
+
+    fn send(
+        &self,
+        plan: &BuildPlan,
+        made: &Made,
+        platform: Platform,
+        send: Sent,
+    ) -> Result<Option<Sent>> {
         if plan.in_store() {
-            return Ok(());
+            return Ok(None);
         }
         let engine = &self.context.engine;
-        engine.load(&made.layout, platform, &plan.image, &plan.base.used)
+        let (image, base) = (&plan.image, &plan.base.used);
+        let sent = engine.load(&made.layout, platform, image, base, send)?;
+        Ok(Some(sent))
+    }
+
+    /// Runs `spec` from what the engine has of the image's layers; sends it those that it lacks.
+    fn run_spec(&self, plan: &BuildPlan, made: &Made, check: &SpecCheck) -> Result<Finished> {
+        let engine = &self.context.engine;
+        let run = || engine.run_spec(&plan.image, check.platform, check.limit);
+        let sent = self.send(plan, made, check.platform, Sent::Small)?;
+        let finished = run()?;
+        if sent == Some(Sent::Small) && finished.status.code() == Some(NOT_STARTED) {
+            self.load(plan, made, check.platform)?;
+            return run();
+        }
+        Ok(finished)
     }
 
     /// Builds the connector's own package as its image does, in the same stage, and gives the files that made.
@@ -161,26 +188,22 @@ impl<'a> Builder<'a> {
     ) -> Result<Vec<CheckedSpec>> {
         let jobs = self.context.resolved.config.parallelism();
         let checked = each(checks, jobs, |check| {
-            self.load(plan, made, check.platform)?;
-            self.check_spec(plan, &plan.image, check, |text| log(check, text))
+            self.check_spec(plan, made, check, |text| log(check, text))
         });
         checked.into_iter().collect()
     }
 
-    /// Runs `spec` of `image` on one platform, judges it and keeps it; `log` hears what it printed.
+    /// Runs `spec` on one platform, judges it and keeps it; `log` hears what it printed.
     fn check_spec(
         &self,
         plan: &BuildPlan,
-        image: &ImageRef,
+        made: &Made,
         check: &SpecCheck,
         log: impl FnOnce(&str),
     ) -> Result<CheckedSpec> {
         let report = self.context.report;
         let step = report.step(format!("{} spec {}", plan.connector, check.platform));
-        let finished = self
-            .context
-            .engine
-            .run_spec(image, check.platform, check.limit)?;
+        let finished = self.run_spec(plan, made, check)?;
         let text = finished.text();
         log(&format!(
             "{text}{}",

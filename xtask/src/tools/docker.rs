@@ -20,6 +20,9 @@ use crate::model::{
 /// fifth less time than on the default one, whose newer instructions are slow to emulate.
 const EMULATED_CPU: &str = "QEMU_CPU=cortex-a53";
 
+/// `docker run` exits with this when the container could not be started ("docker run reference", exit status).
+pub const NOT_STARTED: i32 = 125;
+
 /// Questions to an engine are answered in milliseconds; one that hangs is as good as none.
 const QUESTION: Duration = Duration::from_secs(30);
 

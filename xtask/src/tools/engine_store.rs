@@ -24,7 +24,7 @@ const SMALL: u64 = 256 << 10;
 
 /// How much of a layout is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Send {
+pub enum Sent {
     /// What is new with each build; an engine has the rest from the build before.
     Small,
     Everything,
@@ -33,15 +33,17 @@ enum Send {
 impl Engine {
     /// Makes `layout` the engine's image `name`, with the layers of one of its platforms; those of the others come by
     /// further calls. Layers that the layout does not hold come from `base`, which is pulled when the engine lacks it.
+    /// Gives what was sent in the end. After [`Sent::Small`] the image may lack layers: engines since Docker 27 take in
+    /// such a one without a word and fail when it is started.
     pub fn load(
         &self,
         layout: &Layout,
         platform: Platform,
         name: &ImageRef,
         base: &ImageRef,
-    ) -> Result<()> {
+        mut send: Sent,
+    ) -> Result<Sent> {
         let what = || format!("put {name} for {platform} into the engine's store");
-        let mut send = Send::Small;
         let mut pulled = false;
         loop {
             let ours = layout.own_blobs(platform)?;
@@ -49,7 +51,7 @@ impl Engine {
                 .load_once(layout, &ours, name, send)
                 .with_context(what)?;
             if finished.status.success() && finished.timed_out.is_none() {
-                return Ok(());
+                return Ok(send);
             }
             // containerd names the first blob that it did not find; the base is small next to sending ours in vain.
             let lacks_ours = ours.keys().any(|digest| finished.tail().contains(digest));
@@ -57,10 +59,10 @@ impl Engine {
                 self.pull(base, platform).with_context(what)?;
                 pulled = true;
                 if lacks_ours {
-                    send = Send::Everything;
+                    send = Sent::Everything;
                 }
-            } else if lacks_ours && send == Send::Small {
-                send = Send::Everything;
+            } else if lacks_ours && send == Sent::Small {
+                send = Sent::Everything;
             } else {
                 return Err(finished.error().into());
             }
@@ -72,11 +74,11 @@ impl Engine {
         layout: &Layout,
         ours: &BTreeMap<String, (Utf8PathBuf, u64)>,
         name: &ImageRef,
-        send: Send,
+        send: Sent,
     ) -> Result<Finished> {
         let sent = ours
             .iter()
-            .filter(|(_, (_, size))| send == Send::Everything || *size <= SMALL);
+            .filter(|(_, (_, size))| send == Sent::Everything || *size <= SMALL);
         let files: BTreeMap<String, Utf8PathBuf> = sent
             .map(|(digest, (path, _))| (digest.clone(), path.clone()))
             .collect();

@@ -326,3 +326,16 @@ fn what_must_run_in_an_image_is_not_assembled() {
     let asked = repo.xtask().run(&[&dry[..], &["--json"]].concat()).code(0);
     assert_eq!(asked.json()[0]["method"]["how"], "docker");
 }
+
+#[test]
+fn an_engine_gets_the_layers_without_which_nothing_starts() {
+    let repo = one();
+    let build = ["connector", "build", "source-a", "--builder", "cloud"];
+    let forgetful = repo.xtask().env("FAKE_DOCKER", "forgetful");
+    forgetful.run(&build).code(0);
+    let calls = |command: &str| {
+        let log = repo.log();
+        log.lines().filter(|line| line.starts_with(command)).count()
+    };
+    assert_eq!((calls("load"), calls("run")), (2, 2), "{}", repo.log());
+}
