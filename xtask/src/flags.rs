@@ -14,6 +14,7 @@ use crate::model::{
     platform::Platform,
     release::{Existing, Latest, Mode, ReleaseType},
     shard::Shard,
+    spec_runs::SpecRuns,
     step::Step,
 };
 
@@ -340,6 +341,9 @@ pub struct Build {
     /// or the name of one of buildx's builders
     #[arg(long, value_name = "BUILDER")]
     pub builder: Option<Builder>,
+    /// On which images `spec` is tried: `sample` leaves out, on an emulated platform, most that bring no code of their own
+    #[arg(long, value_name = "IMAGES", default_value = "sample")]
+    pub spec: SpecRuns,
     /// Print the plan and stop
     #[arg(long)]
     pub dry_run: bool,
@@ -461,6 +465,9 @@ pub struct Publish {
     /// or the name of one of buildx's builders
     #[arg(long, value_name = "BUILDER")]
     pub builder: Option<Builder>,
+    /// On which images `spec` is tried: `sample` leaves out, on an emulated platform, most that bring no code of their own
+    #[arg(long, value_name = "IMAGES", default_value = "sample")]
+    pub spec: SpecRuns,
     /// How many connectors are worked on at a time [default: `jobs` of `cargo xtask config`]
     #[arg(long, value_name = "N")]
     pub jobs: Option<NonZeroUsize>,

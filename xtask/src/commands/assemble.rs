@@ -37,7 +37,7 @@ const FORMAT: &str = "3";
 /// What all assemblies of one run share.
 pub struct Assembler<'a> {
     context: &'a Context<'a>,
-    bases: BaseStore<'a>,
+    pub bases: BaseStore<'a>,
     layers: LayerStore,
 }
 

@@ -5,9 +5,10 @@ use serde::Serialize;
 
 use super::{
     Context, doctor,
-    image::{Builder, CheckedSpec},
+    image::Builder,
     planner::{Ask, Planner},
     selection,
+    specs::CheckedSpec,
 };
 use crate::{
     flags::Build,
@@ -17,7 +18,7 @@ use crate::{
         platform::Platform,
         problem::Exit,
     },
-    plan::build::BuildPlan,
+    plan::{build::BuildPlan, spec_batch},
     report::exit_of,
     tools::{process::check_interrupted, work::each},
 };
@@ -59,7 +60,8 @@ pub fn run(context: &Context, flags: &Build) -> Result<Exit> {
     };
     let planner = Planner::new(context, platforms, &flags.tag, native, ask)?
         .with_builder(flags.builder.as_ref());
-    let plans = planner.plans(&connectors)?;
+    let mut plans = planner.plans(&connectors)?;
+    spec_batch::share(&mut plans, flags.spec);
     if flags.dry_run {
         return show(context, flags, &plans);
     }
@@ -96,12 +98,10 @@ fn show(context: &Context, flags: &Build, plans: &[BuildPlan]) -> Result<Exit> {
 /// Builds and tests one connector.
 fn execute(builder: &Builder, plan: &BuildPlan) -> Result<Built> {
     let made = builder.build(plan, |_| ())?;
-    let specs = builder.check_specs(plan, &made, &plan.specs, |_, _| ())?;
-    let unchecked = plan.platforms.iter().filter(|platform| {
-        let mut checked = specs.iter().map(|spec| &spec.platform);
-        !checked.any(|checked| checked == *platform)
-    });
-    unchecked
+    let specs = builder.check_specs(plan, &made, |_, _| ())?;
+    let started = |platform: &Platform| plan.runs_alone(*platform);
+    let others = plan.platforms.iter().filter(|platform| !started(platform));
+    others
         .into_iter()
         .try_for_each(|platform| builder.load(plan, &made, *platform))?;
     Ok(Built {

@@ -2,22 +2,25 @@
 
 use anyhow::{Context as _, Result};
 use camino::Utf8PathBuf;
-use serde::Serialize;
-use serde_json::Value;
 
-use super::{Context, assemble::Assembler, planner::Planner, wheels::Wheels};
+use super::{
+    Context,
+    assemble::Assembler,
+    planner::Planner,
+    specs::{self, CheckedSpec, Specs},
+    wheels::Wheels,
+};
 use crate::{
-    model::{platform::Platform, problem::Problem},
+    model::platform::Platform,
     plan::{
         assembly::Method,
         build::{BuildPlan, SpecCheck},
-        spec,
     },
     tools::{
         buildx,
         docker::{Engine, NOT_STARTED},
         engine_store::Sent,
-        files::{remove_directory, write},
+        files::remove_directory,
         layout::Layout,
         machine_check::{self, Seen},
         process::Finished,
@@ -33,6 +36,7 @@ pub struct Builder<'a> {
     wheels: Option<Wheels<'a>>,
     /// None when docker builds every image of the run.
     assembler: Option<Assembler<'a>>,
+    specs: Specs<'a>,
 }
 
 /// A built image. Its layout stays until this is dropped.
@@ -41,22 +45,51 @@ pub struct Made {
     pub layout: Layout,
 }
 
+impl Made {
+    /// Puts one platform's half into the engine's store, unless it is there since its build.
+    pub fn load(&self, engine: &Engine, plan: &BuildPlan, platform: Platform) -> Result<()> {
+        self.send(engine, plan, platform, Sent::Everything)
+            .map(drop)
+    }
+
+    fn send(
+        &self,
+        engine: &Engine,
+        plan: &BuildPlan,
+        platform: Platform,
+        send: Sent,
+    ) -> Result<Option<Sent>> {
+        if plan.in_store() {
+            return Ok(None);
+        }
+        let (image, base) = (&plan.image, &plan.base.used);
+        let sent = engine.load(&self.layout, platform, image, base, send)?;
+        Ok(Some(sent))
+    }
+
+    /// Runs `spec` from what the engine has of the image's layers; sends it those that it lacks.
+    pub fn run_spec(
+        &self,
+        engine: &Engine,
+        plan: &BuildPlan,
+        check: &SpecCheck,
+    ) -> Result<Finished> {
+        let run = || engine.run_spec(&plan.image, check.platform, check.limit);
+        let sent = self.send(engine, plan, check.platform, Sent::Small)?;
+        let finished = run()?;
+        if sent == Some(Sent::Small) && finished.status.code() == Some(NOT_STARTED) {
+            self.load(engine, plan, check.platform)?;
+            return run();
+        }
+        Ok(finished)
+    }
+}
+
 impl Drop for Made {
     fn drop(&mut self) {
         // What stays is replaced by the next build.
         let _ = remove_directory(&self.layout.directory);
     }
-}
-
-#[derive(Debug, Clone, Serialize)]
-pub struct CheckedSpec {
-    pub platform: Platform,
-    pub emulated: bool,
-    /// The value of `spec` in the SPEC message, as a JSON file.
-    pub path: Utf8PathBuf,
-    /// That value.
-    #[serde(skip)]
-    pub value: Value,
 }
 
 impl<'a> Builder<'a> {
@@ -71,6 +104,7 @@ impl<'a> Builder<'a> {
             context,
             wheels: None,
             assembler: None,
+            specs: Specs::new(context),
         };
         for plan in plans {
             if plan.python.is_some() && builder.wheels.is_none() {
@@ -123,36 +157,7 @@ impl<'a> Builder<'a> {
 
     /// Puts one platform's half of an image into the engine's store, unless it is there since its build.
     pub fn load(&self, plan: &BuildPlan, made: &Made, platform: Platform) -> Result<()> {
-        self.send(plan, made, platform, Sent::Everything).map(drop)
-    }
-
-    fn send(
-        &self,
-        plan: &BuildPlan,
-        made: &Made,
-        platform: Platform,
-        send: Sent,
-    ) -> Result<Option<Sent>> {
-        if plan.in_store() {
-            return Ok(None);
-        }
-        let engine = &self.context.engine;
-        let (image, base) = (&plan.image, &plan.base.used);
-        let sent = engine.load(&made.layout, platform, image, base, send)?;
-        Ok(Some(sent))
-    }
-
-    /// Runs `spec` from what the engine has of the image's layers; sends it those that it lacks.
-    fn run_spec(&self, plan: &BuildPlan, made: &Made, check: &SpecCheck) -> Result<Finished> {
-        let engine = &self.context.engine;
-        let run = || engine.run_spec(&plan.image, check.platform, check.limit);
-        let sent = self.send(plan, made, check.platform, Sent::Small)?;
-        let finished = run()?;
-        if sent == Some(Sent::Small) && finished.status.code() == Some(NOT_STARTED) {
-            self.load(plan, made, check.platform)?;
-            return run();
-        }
-        Ok(finished)
+        made.load(&self.context.engine, plan, platform)
     }
 
     /// Builds the connector's own package as its image does, in the same stage, and gives the files that made.
@@ -177,70 +182,24 @@ impl<'a> Builder<'a> {
         Ok(files)
     }
 
-    /// Runs `spec` on several platforms side by side, each as soon as the engine has that half: an emulated one keeps a
-    /// core busy for long. `log` gets what each printed. The results stand in the order of the checks.
+    /// Tries `spec` on the plan's platforms side by side: an emulated one keeps a core busy for long. `log` gets what each
+    /// printed. The results stand in the order of the checks, those left out are none.
     pub fn check_specs(
         &self,
         plan: &BuildPlan,
         made: &Made,
-        checks: &[SpecCheck],
         log: impl Fn(&SpecCheck, &str) + Sync,
     ) -> Result<Vec<CheckedSpec>> {
         let jobs = self.context.resolved.config.parallelism();
-        let checked = each(checks, jobs, |check| {
-            self.check_spec(plan, made, check, |text| log(check, text))
-        });
-        checked.into_iter().collect()
-    }
-
-    /// Runs `spec` on one platform, judges it and keeps it; `log` hears what it printed.
-    fn check_spec(
-        &self,
-        plan: &BuildPlan,
-        made: &Made,
-        check: &SpecCheck,
-        log: impl FnOnce(&str),
-    ) -> Result<CheckedSpec> {
-        let report = self.context.report;
-        let step = report.step(format!("{} spec {}", plan.connector, check.platform));
-        let finished = self.run_spec(plan, made, check)?;
-        let text = finished.text();
-        log(&format!(
-            "{text}{}",
-            String::from_utf8_lossy(&finished.stderr)
-        ));
-        let ended_badly = !finished.status.success() || finished.timed_out.is_some();
-        let ending = ended_badly.then(|| finished.ending());
-        let spec = match spec::judge(&text, ending.as_deref()) {
-            Ok(spec) => spec,
-            Err(problems) => {
-                step.failed();
-                let mut message =
-                    format!("spec of {} on {} is wrong", plan.connector, check.platform);
-                let tail = finished.tail();
-                for line in problems.iter().map(String::as_str).chain(tail.lines()) {
-                    message.push_str(&format!("\n    {line}"));
-                }
-                return Err(Problem::failure(message).into());
-            }
+        let image = specs::Image {
+            plan,
+            made,
+            bases: self.assembler.as_ref().map(|assembler| &assembler.bases),
         };
-        for line in &spec.stray {
-            report.warning(format_args!(
-                "{}: printed a line that is no Airbyte message: {line}",
-                plan.connector
-            ));
-        }
-        let work = self.context.repo.work(&plan.connector);
-        let path = work.join(format!("spec-{}.json", check.platform.architecture()));
-        let text = serde_json::to_string_pretty(&spec.value).context("write the spec as JSON")?;
-        write(&path, &(text + "\n"))?;
-        step.done(if check.emulated { "ok, emulated" } else { "ok" });
-        Ok(CheckedSpec {
-            platform: check.platform,
-            emulated: check.emulated,
-            path,
-            value: spec.value,
-        })
+        let checked = each(&plan.specs, jobs, |check| {
+            self.specs.check(image, check, |text| log(check, text))
+        });
+        checked.into_iter().filter_map(Result::transpose).collect()
     }
 }
 

@@ -22,6 +22,7 @@ mod publish;
 mod sandbox;
 mod scan;
 mod selection;
+mod specs;
 mod test;
 mod tool_checks;
 mod up_to_date;

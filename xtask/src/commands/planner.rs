@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, io::ErrorKind};
 use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Context, work};
+use super::{Context, manifests::COMPONENTS, work};
 use crate::{
     model::{
         build_system::Pin,
@@ -23,7 +23,7 @@ use crate::{
     plan::{
         assembly::Dockerfile,
         backend::{self, BuiltBy},
-        build::{self, BuildPlan, Inputs, PlannedDependencies, PythonPlan, base_image},
+        build::{self, BuildPlan, Components, Inputs, PlannedDependencies, PythonPlan, base_image},
         dependencies::{self, Dependencies},
         entry_point::{self, EntryPoint},
         prerequisites::Prerequisites,
@@ -120,6 +120,7 @@ impl<'a> Planner<'a> {
                 .map(str::to_owned)
                 .collect(),
             python,
+            components: components(&repo.root, connector),
             ca: host::ca_bundle(),
         };
         Ok(BuildPlan::new(connector, inputs)?)
@@ -302,6 +303,13 @@ fn files_of(directory: &Utf8Path) -> Result<BTreeSet<String>> {
         }
     }
     Ok(files)
+}
+
+fn components(root: &Utf8Path, connector: &Connector) -> Components {
+    match root.join(&connector.directory).join(COMPONENTS).is_file() {
+        true => Components::Own,
+        false => Components::None,
+    }
 }
 
 fn check_manifest(root: &Utf8Path, connector: &Connector) -> Result<()> {

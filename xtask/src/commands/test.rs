@@ -13,9 +13,10 @@ use self::{
 };
 use super::{
     Context, doctor,
-    image::{Builder, CheckedSpec},
+    image::Builder,
     planner::{Ask, Planner},
     selection,
+    specs::CheckedSpec,
     tool_checks::{self, Mending},
     work,
 };
@@ -26,11 +27,13 @@ use crate::{
         finding::Finding,
         metadata::ConnectorType,
         problem::{Exit, Problem},
+        spec_runs::SpecRuns,
     },
     plan::{
         build::{BuildPlan, buildable},
         checks::{self, Run},
         selection::Pages,
+        spec_batch,
     },
     report::{
         findings::{self, Checked},
@@ -114,12 +117,13 @@ fn try_images(
     let tag = "dev".parse().map_err(Problem::usage)?;
     let planner = Planner::new(context, vec![native], &tag, native, Ask::Engine)?;
     let jobs = context.resolved.config.parallelism();
-    let plans = work::each(connectors, jobs, |connector| match buildable(connector) {
+    let mut plans = work::each(connectors, jobs, |connector| match buildable(connector) {
         Ok(_) => planner
             .plan(connector)
             .map_err(|error| Step::of("build", Err(error))),
         Err(problem) => Err(Step::new("build", Outcome::Skipped, problem.message)),
     });
+    spec_batch::share(plans.iter_mut().flatten(), SpecRuns::All);
     let builder = Builder::new(context, &planner, native, plans.iter().flatten())?;
     let planned: Vec<(&Connector, Result<BuildPlan, Step>)> =
         connectors.iter().zip(plans).collect();
@@ -155,7 +159,7 @@ fn try_image(
     };
     let built = format!("{} {}", plan.image, made.layout.digest());
     let mut steps = vec![Step::of("build", Ok(built))];
-    let specs = builder.check_specs(plan, &made, &plan.specs, |_, _| ());
+    let specs = builder.check_specs(plan, &made, |_, _| ());
     let spec = match specs.and_then(|specs| specs.into_iter().next().context("no spec was run")) {
         Ok(CheckedSpec {
             platform, value, ..

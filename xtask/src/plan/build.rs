@@ -12,6 +12,7 @@ use super::{
     dependencies::{Dependencies, Summary},
     entry_point::EntryPoint,
     prerequisites::{self, Prerequisites},
+    spec_batch::Trial,
 };
 use crate::model::{
     build_system::Pin,
@@ -62,7 +63,17 @@ pub struct BuildPlan {
     pub proxies: Vec<String>,
     /// None for a connector in another language.
     pub python: Option<PythonPlan>,
+    pub components: Components,
     pub specs: Vec<SpecCheck>,
+}
+
+/// Whether a manifest-only connector brings code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Components {
+    None,
+    /// A components.py.
+    Own,
 }
 
 /// One run of `spec`.
@@ -70,6 +81,7 @@ pub struct BuildPlan {
 pub struct SpecCheck {
     pub platform: Platform,
     pub emulated: bool,
+    pub trial: Trial,
     #[serde(rename = "limit_seconds", serialize_with = "whole_seconds")]
     pub limit: Duration,
 }
@@ -94,6 +106,7 @@ pub struct Inputs<'a> {
     pub proxies: Vec<String>,
     /// None for a connector in another language.
     pub python: Option<PythonPlan>,
+    pub components: Components,
     /// Certificates that this host trusts.
     pub ca: Option<Utf8PathBuf>,
 }
@@ -180,6 +193,7 @@ impl BuildPlan {
             layout: inputs.layout,
             proxies: inputs.proxies,
             python: inputs.python,
+            components: inputs.components,
             specs: inputs
                 .platforms
                 .iter()
@@ -205,6 +219,15 @@ impl BuildPlan {
             labels: self.labels.clone(),
             created: created.map(|(_, date)| date.clone()),
         }
+    }
+
+    /// Whether `spec` is tried on a platform in a container of this image itself.
+    pub fn runs_alone(&self, platform: Platform) -> bool {
+        let mut checks = self
+            .specs
+            .iter()
+            .filter(|check| check.trial == Trial::Alone);
+        checks.any(|check| check.platform == platform)
     }
 
     /// Whether docker leaves the image in the engine's own store: a builder of another kind has none.
@@ -310,12 +333,7 @@ impl BuildPlan {
         ));
         lines.extend(self.python.iter().flat_map(PythonPlan::lines));
         for spec in &self.specs {
-            let how = if spec.emulated { "emulated" } else { "native" };
-            lines.push(format!(
-                "  spec   {} ({how}, at most {} s)",
-                spec.platform,
-                spec.limit.as_secs()
-            ));
+            lines.push(format!("  spec   {}", spec.line()));
         }
         lines
     }
@@ -509,6 +527,23 @@ fn labels(connector: &Connector, base: &BaseImage, inputs: &Inputs<'_>) -> Vec<(
         .collect()
 }
 
+impl SpecCheck {
+    fn line(&self) -> String {
+        let how = if self.emulated { "emulated" } else { "native" };
+        let limit = self.limit.as_secs();
+        let platform = self.platform;
+        match self.trial {
+            Trial::Alone => format!("{platform} ({how}, at most {limit} s)"),
+            Trial::Batch => format!(
+                "{platform} ({how}, at most {limit} s, in one container of its base with others)"
+            ),
+            Trial::LeftOut => format!(
+                "{platform} left out ({how}: others of its base run there; --spec all runs all)"
+            ),
+        }
+    }
+}
+
 fn spec_check(platform: Platform, native: Option<Platform>, config: &Config) -> SpecCheck {
     let emulated = native != Some(platform);
     let seconds = if emulated {
@@ -519,6 +554,7 @@ fn spec_check(platform: Platform, native: Option<Platform>, config: &Config) -> 
     SpecCheck {
         platform,
         emulated,
+        trial: Trial::Alone,
         limit: Duration::from_secs(seconds),
     }
 }

@@ -21,3 +21,4 @@ pub mod published;
 pub mod scan;
 pub mod selection;
 pub mod spec;
+pub mod spec_batch;

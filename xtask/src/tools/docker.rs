@@ -211,24 +211,8 @@ impl Engine {
         limit: Duration,
         streams: impl FnOnce(Program) -> Program,
     ) -> Result<Finished> {
-        let name = container_name(purpose);
-        let emulated = (Platform::host(), platform) == (Platform::LinuxAmd64, Platform::LinuxArm64);
-        let platform = platform.to_string();
-        let mut args = vec![
-            "run",
-            "--rm",
-            "--name",
-            &name,
-            "--network",
-            "none",
-            "--platform",
-            &platform,
-        ];
-        if emulated {
-            args.extend(["--env", EMULATED_CPU]);
-        }
-        args.extend(arguments);
-        let run = streams(self.docker(&args)?.limit(limit)).finish();
+        let (name, program) = self.alone(purpose, platform, arguments)?;
+        let run = streams(program.limit(limit)).finish();
         // Ending the client does not end a container whose program ignores SIGTERM.
         if !run
             .as_ref()
@@ -239,7 +223,27 @@ impl Engine {
         run
     }
 
-    fn remove_container(&self, name: &str) {
+    /// A container without a network that removes itself when it ends: its name, and what starts it.
+    pub(super) fn alone(
+        &self,
+        purpose: &str,
+        platform: Platform,
+        arguments: &[&str],
+    ) -> Result<(String, Program)> {
+        let name = container_name(purpose);
+        let emulated = (Platform::host(), platform) == (Platform::LinuxAmd64, Platform::LinuxArm64);
+        let platform = platform.to_string();
+        let mut args = vec!["run", "--rm", "--name", &name, "--network", "none"];
+        args.extend(["--platform", &platform]);
+        if emulated {
+            args.extend(["--env", EMULATED_CPU]);
+        }
+        args.extend(arguments);
+        let program = self.docker(&args)?;
+        Ok((name, program))
+    }
+
+    pub(super) fn remove_container(&self, name: &str) {
         if let Ok(program) = self.docker(&["rm", "--force", name]) {
             // Nothing is lost when it is gone already.
             let _ = program.finish_after_interrupt();

@@ -32,6 +32,7 @@ pub mod resolver;
 pub mod retry;
 pub mod run_record;
 pub mod sandbox;
+pub mod spec_batch;
 pub mod syft;
 #[cfg(test)]
 pub mod test_server;

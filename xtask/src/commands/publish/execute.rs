@@ -245,7 +245,7 @@ impl Work<'_> {
         let of = self.connector;
         let (specs, scan) = thread::scope(|scope| {
             let scan = scans.map(|scans| scope.spawn(move || scans.of_layout(of, &made.layout)));
-            let specs = builder.check_specs(plan, made, self.plan.specs(), log);
+            let specs = builder.check_specs(plan, made, log);
             let scan = scan.map(|scan| scan.join().unwrap_or_else(|panic| resume_unwind(panic)));
             (specs, scan)
         });

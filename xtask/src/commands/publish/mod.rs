@@ -48,6 +48,7 @@ use crate::{
             steps::{Inputs, PublishPlan},
         },
         selection::Pages,
+        spec_batch,
     },
     tools::{
         cosign::{self, Signing},
@@ -150,7 +151,7 @@ impl<'a> Publishing<'a> {
         show(
             self.context,
             self.flags,
-            plans(looked, planner.as_ref(), self.jobs),
+            plans(looked, planner.as_ref(), self.flags, self.jobs),
         )
     }
 
@@ -166,7 +167,7 @@ impl<'a> Publishing<'a> {
         let tag = local_tag()?;
         let native = native(context, flags, &looked)?;
         let planner = planner(context, flags, &looked, native, &tag)?;
-        let prepared = plans(looked, planner.as_ref(), jobs);
+        let prepared = plans(looked, planner.as_ref(), flags, jobs);
         let plans = || prepared.iter().flat_map(|one| one.plan.iter());
         for line in plans().flat_map(PublishPlan::lines) {
             context.report.note(line);
@@ -348,13 +349,15 @@ fn planner<'a>(
 fn plans<'a>(
     looked: Vec<Looked<'a>>,
     planner: Option<&Planner<'_>>,
+    flags: &Publish,
     jobs: NonZeroUsize,
 ) -> Vec<Prepared<'a>> {
-    let builds = each(&looked, jobs, |one| {
+    let mut builds = each(&looked, jobs, |one| {
         let inputs = one.inputs.as_ref().ok();
         let planner = planner.filter(|_| inputs.is_some_and(Inputs::builds))?;
         Some(planner.plan(one.connector))
     });
+    spec_batch::share(builds.iter_mut().flatten().flatten(), flags.spec);
     let prepare = |(one, build): (Looked<'a>, Option<Result<BuildPlan>>)| {
         let plan = one.inputs.and_then(|mut inputs| {
             inputs.build = build.transpose()?;

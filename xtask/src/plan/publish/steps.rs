@@ -9,7 +9,7 @@ use crate::{
         platform::{self, Platform},
         release::{Existing, Latest, Mode, ReleaseType},
     },
-    plan::build::{BuildPlan, SpecCheck},
+    plan::{build::BuildPlan, spec_batch::Trial},
 };
 
 /// Everything that publishing one connector does: what is printed is what is executed.
@@ -127,10 +127,6 @@ impl PublishPlan {
         planned.is_some_and(|planned| planned.does == Does::Run)
     }
 
-    pub fn specs(&self) -> &[SpecCheck] {
-        self.build.as_ref().map_or(&[], |build| &build.specs)
-    }
-
     /// As lines for a reader.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![format!(
@@ -180,11 +176,7 @@ fn steps(inputs: &Inputs<'_>, action: Action) -> Vec<Planned> {
     let mut steps = vec![run(Step::Exists, inputs.found.describe())];
     steps.push(built(action, Step::Build, build_reason(inputs, action)));
     let platforms = platform::join(inputs.platforms);
-    steps.push(built(
-        action,
-        Step::Spec,
-        format!("on {platforms}, of the very image that is pushed"),
-    ));
+    steps.push(built(action, Step::Spec, spec_reason(inputs)));
     steps.push(built(
         action,
         Step::Scan,
@@ -205,6 +197,27 @@ fn steps(inputs: &Inputs<'_>, action: Action) -> Vec<Planned> {
     steps.push(pypi_step(inputs, action));
     steps.push(run(Step::Outputs, "what happened".to_owned()));
     steps
+}
+
+fn spec_reason(inputs: &Inputs<'_>) -> String {
+    let specs = inputs.build.iter().flat_map(|build| &build.specs);
+    let left_out: Vec<Platform> = specs
+        .filter(|check| check.trial == Trial::LeftOut)
+        .map(|check| check.platform)
+        .collect();
+    let tried = inputs
+        .platforms
+        .iter()
+        .filter(|platform| !left_out.contains(platform));
+    let tried: Vec<Platform> = tried.copied().collect();
+    let line = format!(
+        "on {}, of the very image that is pushed",
+        platform::join(&tried)
+    );
+    match left_out.is_empty() {
+        true => line,
+        false => format!("{line}; not on {}", platform::join(&left_out)),
+    }
 }
 
 fn build_reason(inputs: &Inputs<'_>, action: Action) -> String {

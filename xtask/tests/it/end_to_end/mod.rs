@@ -11,6 +11,7 @@ mod publish;
 mod repeat;
 mod scan;
 mod secrets;
+mod spec_batch;
 mod tool_checks;
 mod wheels;
 

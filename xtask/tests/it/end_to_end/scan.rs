@@ -66,8 +66,6 @@ pub struct Vulnerable {
 
 impl Vulnerable {
     pub fn new() -> Vulnerable {
-        xtask(&["sandbox", "up"]).code(0);
-        let status = xtask(&["sandbox", "status", "--json"]).code(0).json();
         let metadata =
             metadata(NAME).replace("airbyte/base:1.0.0", "airbyte/python-connector-base:4.0.2");
         let directory = format!("{CONNECTORS}/{NAME}");
@@ -82,6 +80,13 @@ impl Vulnerable {
             let text = fs::read_to_string(fixture(NAME).join(file)).unwrap();
             repo.file(&format!("{directory}/{file}"), &text)
         });
+        Vulnerable::of(repo)
+    }
+
+    /// Another repository on the same engine.
+    pub fn of(repo: Monorepo) -> Vulnerable {
+        xtask(&["sandbox", "up"]).code(0);
+        let status = xtask(&["sandbox", "status", "--json"]).code(0).json();
         // grype is built, syft and uv are fetched once for all tests.
         let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tools");
         fs::create_dir_all(&shared).unwrap();
