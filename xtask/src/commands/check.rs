@@ -35,7 +35,7 @@ use crate::{
     },
     report::{
         exit_of,
-        findings::{self, Checked},
+        findings::{self, Checked, NotRun},
         seconds, table,
     },
     tools::{clock::today, github},
@@ -90,7 +90,7 @@ pub fn run(context: &Context, flags: &Check) -> Result<Exit> {
         true => Mending::Format,
         false => Mending::Nothing,
     };
-    let unknown = run_tools(context, &chosen, &named, mending, &mut found)?;
+    let Tools { unknown, not_run } = run_tools(context, &chosen, &named, mending, &mut found)?;
     sort(&mut found);
     let judged = exceptions::bear(
         found,
@@ -106,6 +106,7 @@ pub fn run(context: &Context, flags: &Check) -> Result<Exit> {
             .map(|check| (check.id, check.description))
             .collect::<Vec<_>>(),
         findings: &judged.findings,
+        not_run: &not_run,
     };
     print(context, flags.output_format, &checked)?;
     for error in &unknown {
@@ -156,21 +157,29 @@ fn asks_registries(flags: &Check) -> bool {
     flags.online || checks::online::CHECKS.iter().any(named)
 }
 
-/// Runs the tool checks among the chosen, adds what they find, and gives what kept them from running.
+/// What tool checks came to besides findings.
+#[derive(Default)]
+struct Tools {
+    /// What kept some from running, each cause once.
+    unknown: Vec<anyhow::Error>,
+    not_run: Vec<NotRun>,
+}
+
+/// Runs the tool checks among the chosen and adds what they find.
 fn run_tools(
     context: &Context,
     chosen: &[&'static checks::Check],
     named: &[(Utf8PathBuf, bool)],
     mending: Mending,
     found: &mut Vec<Finding>,
-) -> Result<Vec<anyhow::Error>> {
+) -> Result<Tools> {
+    let mut tools = Tools::default();
     if !chosen.iter().any(|check| is_tool(check)) || !named.iter().any(|(_, selected)| *selected) {
-        return Ok(Vec::new());
+        return Ok(tools);
     }
     let selected = selected_of(named);
     // Metadata that can't be read is a finding already.
     let connectors = context.repo.load_from(&selected)?.connectors;
-    let mut unknown: Vec<anyhow::Error> = Vec::new();
     for ran in tool_checks::run(context, &connectors, chosen, mending)? {
         match ran.outcome {
             Outcome::Passed(_) | Outcome::Inapplicable => {}
@@ -180,19 +189,27 @@ fn run_tools(
                 context
                     .report
                     .note(format_args!("{connector}: {check} is skipped: {why}"));
+                tools.not_run.push(NotRun {
+                    connector,
+                    check,
+                    why,
+                });
             }
             // One cause keeps several checks from running.
             Outcome::Unknown(error) => {
-                if !unknown
-                    .iter()
-                    .any(|known| known.to_string() == error.to_string())
-                {
-                    unknown.push(error);
+                let why = error.to_string();
+                tools.not_run.push(NotRun {
+                    connector: ran.connector,
+                    check: ran.check,
+                    why: format!("unknown: {why}"),
+                });
+                if !tools.unknown.iter().any(|known| known.to_string() == why) {
+                    tools.unknown.push(error);
                 }
             }
         }
     }
-    Ok(unknown)
+    Ok(tools)
 }
 
 /// By connector, file and place.

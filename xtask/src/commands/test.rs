@@ -225,6 +225,7 @@ fn shown(tested: &[Tested]) -> String {
             connectors: &[],
             checks: &[],
             findings: &found,
+            not_run: &[],
         };
         text.push_str(&format!("\n\n{}", findings::text(&checked)));
     }

@@ -1,5 +1,8 @@
 //! Findings for people, programs and GitHub.
 
+use std::collections::BTreeSet;
+
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::model::finding::{Finding, Severity};
@@ -13,6 +16,16 @@ pub struct Checked<'a> {
     pub checks: &'a [(&'static str, &'static str)],
     /// By connector, file and place.
     pub findings: &'a [Finding],
+    /// Checks that say nothing of a connector.
+    pub not_run: &'a [NotRun],
+}
+
+/// A check that was asked for and had nothing to run, or could not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NotRun {
+    pub connector: String,
+    pub check: &'static str,
+    pub why: String,
 }
 
 /// GitHub shows this many annotations of a kind for a step.
@@ -50,7 +63,7 @@ fn indented(message: &str) -> String {
 }
 
 pub fn json(checked: &Checked) -> Value {
-    json!({ "connectors": checked.connectors, "findings": checked.findings })
+    json!({ "connectors": checked.connectors, "findings": checked.findings, "not_run": checked.not_run })
 }
 
 /// SARIF 2.1.0, as code scanning takes it.
@@ -175,17 +188,29 @@ fn row(finding: &Finding) -> String {
     )
 }
 
-/// JUnit XML: a suite a connector, a case a check; warnings are no failures.
+/// JUnit XML: a suite a connector, a case a check; warnings are no failures. What was found besides, an exception that
+/// does not hold any more, has a case too.
 pub fn junit(checked: &Checked) -> String {
     let mut text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n".to_owned();
-    for connector in checked.connectors {
+    let elsewhere = checked.findings.iter().map(|one| &one.connector);
+    let connectors: BTreeSet<&String> = checked.connectors.iter().chain(elsewhere).collect();
+    for connector in connectors {
+        let of = |finding: &&Finding| finding.connector == *connector;
+        let findings: Vec<&Finding> = checked.findings.iter().filter(of).collect();
+        let mut ids: Vec<&str> = checked.checks.iter().map(|(id, _)| *id).collect();
+        if !checked.connectors.contains(connector) {
+            ids.clear();
+        }
+        for finding in &findings {
+            if !ids.contains(&finding.check) {
+                ids.push(finding.check);
+            }
+        }
         let of = |id: &str| {
-            let findings = checked.findings.iter();
-            findings
-                .filter(|one| one.connector == *connector && one.check == id)
-                .collect::<Vec<_>>()
+            let found = findings.iter().filter(|one| one.check == id);
+            found.copied().collect::<Vec<_>>()
         };
-        let cases: Vec<_> = checked.checks.iter().map(|(id, _)| (*id, of(id))).collect();
+        let cases: Vec<_> = ids.iter().map(|id| (*id, of(id))).collect();
         let failed = cases.iter().filter(|(_, found)| fails(found)).count();
         text.push_str(&format!(
             "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{failed}\">\n",
@@ -193,7 +218,9 @@ pub fn junit(checked: &Checked) -> String {
             cases.len()
         ));
         for (id, found) in &cases {
-            text.push_str(&case(connector, id, found));
+            let is_this = |one: &&NotRun| one.connector == *connector && one.check == *id;
+            let not_run = checked.not_run.iter().find(is_this);
+            text.push_str(&case(connector, id, found, not_run));
         }
         text.push_str("  </testsuite>\n");
     }
@@ -207,7 +234,7 @@ fn fails(found: &[&Finding]) -> bool {
         .any(|finding| finding.severity == Severity::Error)
 }
 
-fn case(connector: &str, id: &str, found: &[&Finding]) -> String {
+fn case(connector: &str, id: &str, found: &[&Finding], not_run: Option<&NotRun>) -> String {
     let head = format!(
         "    <testcase classname=\"{}\" name=\"{}\"",
         xml(connector),
@@ -227,12 +254,17 @@ fn case(connector: &str, id: &str, found: &[&Finding]) -> String {
         ))
     };
     let lines: String = found.iter().map(line).collect();
+    let skipped = |why: &str| {
+        format!(
+            "{head}>\n      <skipped message=\"{}\"/>\n    </testcase>\n",
+            xml(why)
+        )
+    };
     match (found, fails(found)) {
-        ([], _) => format!("{head}/>\n"),
-        ([first, ..], false) if first.severity == Severity::Unknown => format!(
-            "{head}>\n      <skipped message=\"unknown: {}\"/>\n    </testcase>\n",
-            xml(&first.message)
-        ),
+        ([], _) => not_run.map_or_else(|| format!("{head}/>\n"), |one| skipped(&one.why)),
+        ([first, ..], false) if first.severity == Severity::Unknown => {
+            skipped(&format!("unknown: {}", first.message))
+        }
         (_, false) => format!("{head}>\n      <system-out>{lines}</system-out>\n    </testcase>\n"),
         ([first, ..], true) => format!(
             "{head}>\n      <failure message=\"{}\">{lines}</failure>\n    </testcase>\n",
@@ -278,6 +310,11 @@ mod tests {
             connectors: &["source-a".to_owned()],
             checks: &[("icon", "has an icon"), ("license", "has a license")],
             findings,
+            not_run: &[NotRun {
+                connector: "source-a".to_owned(),
+                check: "license",
+                why: "nothing to run".to_owned(),
+            }],
         })
     }
 
@@ -322,8 +359,20 @@ mod tests {
                 .count(),
             2
         );
+        assert!(
+            text.contains("<skipped message=\"nothing to run\"/>"),
+            "{text}"
+        );
         let text = with(&[finding(Severity::Warning, "w")], junit);
         assert!(text.contains("failures=\"0\"") && text.contains("system-out"));
+        let exception = Finding {
+            check: "exception",
+            connector: "source-*".to_owned(),
+            ..finding(Severity::Error, "ended")
+        };
+        let text = with(&[exception], junit);
+        let suite = "<testsuite name=\"source-*\" tests=\"1\" failures=\"1\">";
+        assert!(text.contains(suite), "{text}");
     }
 
     #[test]

@@ -124,6 +124,9 @@ fn a_missing_task_is_skipped_and_said() {
         .code(0)
         .says("source-py: lint is skipped: it defines no poe task `lint-check`")
         .says("source-py: unit-tests is skipped");
+    let junit = [&ONLY[..3], &["junit"]].concat();
+    let junit = check(&repo, &junit).code(0).stdout;
+    assert_eq!(junit.matches("<skipped message=").count(), 2, "{junit}");
 }
 
 #[test]
@@ -222,6 +225,9 @@ fn without_an_engine_manifests_are_not_judged() {
     tooled(&repo, &[&["check"], &MANIFESTS[..]].concat(), &variables)
         .code(3)
         .says("Cannot connect to the Docker daemon");
+    let junit = [&["check"], &MANIFESTS[..3], &["junit"]].concat();
+    let junit = tooled(&repo, &junit, &variables).code(3).stdout;
+    assert!(junit.contains("<skipped message=\"unknown: "), "{junit}");
 }
 
 /// Each step of each connector with its outcome.

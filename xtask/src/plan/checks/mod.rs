@@ -19,6 +19,8 @@ mod security;
 mod tags;
 pub mod tools;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use camino::Utf8PathBuf;
 
 use crate::model::{
@@ -127,14 +129,30 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
 }
 
 impl Check {
-    /// The findings of a check that looks at one connector.
+    /// The findings of a check that looks at one connector. A check that panics says nothing of this connector, and
+    /// keeps no other check from looking.
     pub fn of(&self, subject: &Subject) -> Vec<Finding> {
-        match self.run {
-            Run::Connector(run) => run(subject)
-                .into_iter()
-                .map(|defect| self.finding(&subject.files.name, defect))
-                .collect(),
-            Run::Fleet(_) | Run::Tool(_) => Vec::new(),
+        let Run::Connector(run) = self.run else {
+            return Vec::new();
+        };
+        let name = &subject.files.name;
+        match catch_unwind(AssertUnwindSafe(|| run(subject))) {
+            Ok(defects) => {
+                let finding = |defect| self.finding(name, defect);
+                defects.into_iter().map(finding).collect()
+            }
+            Err(_) => {
+                let message = "the check broke off, which is a fault of its own";
+                let help = format!(
+                    "go on with `--skip {}`, and report what stands on standard error",
+                    self.id
+                );
+                let defect = subject.in_file(METADATA, Place::START, message, help);
+                vec![Finding {
+                    severity: Severity::Unknown,
+                    ..self.finding(name, defect)
+                }]
+            }
         }
     }
 
