@@ -9,12 +9,17 @@ use serde::Serialize;
 use super::{Context, work::each};
 use crate::{
     model::{
-        build_system::Pin, config::Config, hash::Hash, image::ImageRef, locked_file::LockedFile,
-        platform::Platform, problem::Problem,
+        build_system::Pin,
+        config::{Config, OnFinding},
+        hash::Hash,
+        image::ImageRef,
+        locked_file::LockedFile,
+        platform::Platform,
+        problem::Problem,
     },
     plan::{
         build::{BuildPlan, PlannedDependencies, PythonPlan},
-        dependencies::{Closure, How, Planned, Summary},
+        dependencies::{Closure, How, Planned, Summary, reason},
     },
     tools::{
         docker_images,
@@ -109,6 +114,7 @@ impl<'a> Wheels<'a> {
         let fetched: BTreeMap<&Hash, &Stored> =
             fetched.iter().map(|file| (&file.hash, file)).collect();
         let built = self.build(name, Some(&plan.base.used), &summary.closures)?;
+        self.judge_yanked(name, &summary.closures)?;
         let mut installed = BTreeMap::new();
         for closure in &summary.closures {
             let platform = closure.target.platform;
@@ -167,6 +173,7 @@ impl<'a> Wheels<'a> {
         let one = std::slice::from_ref(closure);
         let mut files = self.fetch(connector, one, &[])?;
         let built = self.build(connector, base, one)?;
+        self.judge_yanked(connector, one)?;
         files.extend(built.values().cloned());
         self.store
             .lay_out(&files, directory)
@@ -183,6 +190,7 @@ impl<'a> Wheels<'a> {
         let name = plan.connector.as_str();
         let mut files = self.fetch(name, &summary.closures, &backends)?;
         let built = self.build(name, Some(&plan.base.used), &summary.closures)?;
+        self.judge_yanked(name, &summary.closures)?;
         files.extend(built.values().cloned());
         for closure in &summary.closures {
             let platform = closure.target.platform;
@@ -225,14 +233,32 @@ impl<'a> Wheels<'a> {
         });
         let files = fetched.into_iter().collect::<Result<Vec<_>>>();
         let files = files.with_context(|| format!("fetch packages of {connector}"))?;
-        for yanked in files.iter().filter(|file| file.yanked.is_some()) {
-            self.context.report.warning(format_args!(
-                "{connector}: {} was yanked from the package index",
-                yanked.name()
-            ));
-        }
         step.done(format_args!("{} files", files.len()));
         Ok(files)
+    }
+
+    /// Speaks up about packages that were yanked when their files were fetched into the store.
+    fn judge_yanked(&self, connector: &str, closures: &[Closure]) -> Result<()> {
+        let mut reasons = Vec::new();
+        for planned in closures.iter().flat_map(|closure| &closure.packages) {
+            if let Some(why) = self.store.yanked(&planned.how.file().hash)? {
+                let reason = planned.yanked(why);
+                if !reasons.contains(&reason) {
+                    reasons.push(reason);
+                }
+            }
+        }
+        match self.context.resolved.config.on_yanked {
+            _ if reasons.is_empty() => Ok(()),
+            OnFinding::Block => Err(reason::problem(connector, &reasons).into()),
+            OnFinding::Warn => {
+                for reason in reasons {
+                    let report = self.context.report;
+                    report.warning(format_args!("{connector}: {reason}"));
+                }
+                Ok(())
+            }
+        }
     }
 
     /// The wheels of packages that are locked as sdists, by platform and package; built where nobody did before.
@@ -361,6 +387,5 @@ fn locked(planned: &Planned) -> LockedFile {
         version: planned.version.to_string(),
         name: file.name.clone(),
         hashes: vec![file.hash.clone()],
-        url: None,
     }
 }

@@ -90,7 +90,6 @@ impl Pin {
             version: self.version.to_string(),
             name: String::new(),
             hashes: self.hashes.clone(),
-            url: None,
         }
     }
 }

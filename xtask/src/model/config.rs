@@ -59,6 +59,8 @@ pub struct Config {
     /// Repository of an image registry with wheels built from source distributions, such as `ghcr.io/org/wheels`:
     /// builds take from it what their own store lacks, `cargo xtask cache push` adds to it. Empty is none.
     pub wheel_cache: String,
+    /// What a locked package that its author yanked from the package index does to a build: `block` or `warn`.
+    pub on_yanked: OnFinding,
     /// Names (or globs over names) of files, in any directory, whose change touches no connector.
     pub ignored_files: Vec<String>,
     pub scan: Scan,
@@ -128,6 +130,7 @@ pub struct Ignore {
     pub until: Date,
 }
 
+/// What is done about something that someone ought to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnFinding {
@@ -222,6 +225,7 @@ impl Default for Config {
             build_constraints: [("pyyaml".to_owned(), vec!["cython<3".to_owned()])].into(),
             builder_images: BTreeMap::new(),
             wheel_cache: String::new(),
+            on_yanked: OnFinding::Block,
             ignored_files: ignored_files.map(str::to_owned).to_vec(),
             scan: Scan::default(),
             packages: Packages::default(),

@@ -1,7 +1,6 @@
 //! A distribution file that a lock names.
 
 use serde::Serialize;
-use url::Url;
 
 use super::hash::Hash;
 
@@ -15,8 +14,6 @@ pub struct LockedFile {
     pub name: String,
     /// Any of these is right; a lock names one, a requirements file those of all files of a version.
     pub hashes: Vec<Hash>,
-    /// Where uv.lock says it is.
-    pub url: Option<Url>,
 }
 
 impl LockedFile {

@@ -29,6 +29,8 @@ use crate::model::{
 const PAGE: Duration = Duration::from_secs(60);
 /// A line over which nothing comes for so long is dead.
 const STALL: Duration = Duration::from_secs(20);
+const OTHER_BYTES: &str =
+    "never install it as it is: find out which of the two is right, then lock again";
 /// Pages of projects with thousands of files have 10 MB.
 const LARGEST_PAGE: u64 = 100 << 20;
 
@@ -122,7 +124,7 @@ impl PackageIndex {
                 index.address,
                 hashes(&wanted.hashes)
             ))
-            .help("never install it as it is: find out which of the two is right, then lock again"),
+            .help(OTHER_BYTES),
             None if listed => Problem::failure(format!(
                 "{label} is not on the package index ({asked}), which has other files of {}",
                 wanted.package
@@ -194,50 +196,20 @@ impl PackageIndex {
         })
     }
 
-    /// Fetches a locked file into `into`, which is emptied before each attempt, and checks its hash. Takes it from
-    /// the lock's own address when it has one and that answers, else from the index.
+    /// Fetches a locked file into `into`, which is emptied before each attempt, and checks its hash. An address in the
+    /// lock counts for nothing: the machine's indexes may be mirrors, and only they say what was withdrawn.
     pub fn fetch(&self, wanted: &LockedFile, into: &mut std::fs::File) -> Result<Fetched> {
-        let mut first = None;
-        if let Some(url) = &wanted.url {
-            let index = self
-                .indexes
-                .iter()
-                .find(|index| same_host(url, &index.address));
-            let authorization = index.and_then(|index| index.authorization.clone());
-            let hash = self.download(url, authorization.as_ref(), wanted, into);
-            match hash.and_then(|got| verified(wanted, url, &got)) {
-                Ok(hash) => {
-                    return Ok(Fetched {
-                        name: wanted.name.clone(),
-                        hash,
-                        yanked: None,
-                    });
-                }
-                Err(error) if error.downcast_ref::<WrongHash>().is_some() => return Err(error),
-                Err(error) if error.downcast_ref::<Problem>().is_some() => return Err(error),
-                Err(error) => first = Some(error),
-            }
-        }
-        let rest = self.locate(wanted).and_then(|source| {
-            let got = self
-                .download(
-                    &source.file.url,
-                    source.authorization.as_ref(),
-                    wanted,
-                    into,
-                )
-                .map_err(|error| denied(error, &source.file.url))?;
-            let hash = verified(wanted, &source.file.url, &got)?;
-            Ok(Fetched {
-                name: source.file.name,
-                hash,
-                yanked: source.file.yanked,
-            })
-        });
-        // The lock's own address failed too: both reasons count.
-        rest.map_err(|error| match first {
-            Some(first) => error.context(format!("the address in the lock: {first:#}; the index")),
-            None => error,
+        let Source {
+            file,
+            authorization,
+        } = self.locate(wanted)?;
+        let got = self
+            .download(&file.url, authorization.as_ref(), wanted, into)
+            .map_err(|error| denied(error, &file.url))?;
+        Ok(Fetched {
+            hash: verified(wanted, &file.url, &got)?,
+            name: file.name,
+            yanked: file.yanked,
         })
     }
 
@@ -312,18 +284,6 @@ pub struct Fetched {
     pub yanked: Option<String>,
 }
 
-/// A file with other bytes than the lock asks for.
-#[derive(Debug)]
-struct WrongHash(String);
-
-impl std::fmt::Display for WrongHash {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for WrongHash {}
-
 /// The hash of one file by the algorithm that a lock uses.
 #[derive(Clone)]
 enum Digests {
@@ -366,11 +326,12 @@ fn verified(wanted: &LockedFile, url: &Url, got: &str) -> Result<Hash> {
     if let Some(hash) = wanted.hashes.iter().find(|hash| hash.as_str() == got) {
         return Ok(hash.clone());
     }
-    Err(WrongHash(format!(
+    Err(Problem::failure(format!(
         "{}: {url} gave a file with {got}, the lock asks for {}",
         wanted.label(),
         hashes(&wanted.hashes)
     ))
+    .help(OTHER_BYTES)
     .into())
 }
 
@@ -477,7 +438,6 @@ mod tests {
             version: "1".into(),
             name: "a_b-1.tar.gz".into(),
             hashes: vec![sha256(content)],
-            url: None,
         }
     }
 
@@ -507,10 +467,8 @@ mod tests {
             authorization: authorization.map(|value| Secret(value.to_owned())),
         };
         let client = PackageIndex::of(vec![index], Duration::from_millis(300), FAST);
-        let mut wanted = wanted.clone();
-        wanted.url = wanted.url.map(|url| server.url(url.path()));
         let mut target = tempfile::tempfile().unwrap();
-        let result = client.fetch(&wanted, &mut target);
+        let result = client.fetch(wanted, &mut target);
         let mut bytes = Vec::new();
         std::io::Seek::rewind(&mut target).unwrap();
         target.read_to_end(&mut bytes).unwrap();
@@ -633,35 +591,6 @@ mod tests {
                 .all(|request| !request.to_lowercase().contains("authorization")),
             "{requests:?}"
         );
-    }
-
-    #[test]
-    fn the_address_in_the_lock_comes_first_and_the_index_second() {
-        let wanted = LockedFile {
-            url: Some("http://replaced.invalid/direct".parse().unwrap()),
-            ..locked(b"hello")
-        };
-        let (result, _, requests) = fetch(vec![file("hello")], &wanted, None);
-        assert_eq!(result.unwrap().name, "a_b-1.tar.gz");
-        assert_eq!(first_words(&requests), ["/direct"]);
-        let (result, _, requests) = fetch(
-            vec![Answer::status(404), page(None), file("hello")],
-            &wanted,
-            None,
-        );
-        result.unwrap();
-        assert_eq!(
-            first_words(&requests),
-            ["/direct", "/simple/a-b/", "/simple/files/a_b-1.tar.gz"]
-        );
-        let (result, _, requests) = fetch(vec![file("other")], &wanted, None);
-        assert!(
-            result
-                .unwrap_err()
-                .to_string()
-                .contains("/direct gave a file with")
-        );
-        assert_eq!(requests.len(), 1);
     }
 
     #[test]

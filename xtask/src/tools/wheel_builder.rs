@@ -86,7 +86,6 @@ impl WheelBuilder<'_> {
             version: "0".to_owned(),
             name: format!("{}.zip", package.name),
             hashes: vec![hash.parse().map_err(anyhow::Error::msg)?],
-            url: None,
         };
         let sdist = Sdist {
             file: &file,

@@ -1,7 +1,7 @@
 //! Files that locks name, and wheels built from sdists: kept once for every connector, checkout and run.
 //!
-//! Layout: `files/ALGORITHM-HASH/NAME` holds what was fetched, `built/KEY/NAME` what was built, `partial/` what is
-//! being written, `locks/` one empty file for each of them. A file appears under its name whole and verified, by a
+//! Layout: `files/ALGORITHM-HASH/NAME` holds what was fetched, `yanked/ALGORITHM-HASH` why the index had withdrawn it
+//! then, `built/KEY/NAME` what was built, `partial/` what is being written, `locks/` one empty file for each of them. A file appears under its name whole and verified, by a
 //! rename; whoever makes one holds its lock, so that a second process waits and then finds it.
 
 use std::{
@@ -19,6 +19,7 @@ use crate::model::{hash::Hash, locked_file::LockedFile, platform::Platform, prob
 
 const FILES: &str = "files";
 const BUILT: &str = "built";
+const YANKED: &str = "yanked";
 const PARTIAL: &str = "partial";
 const LOCKS: &str = "locks";
 /// A partial file that nobody wrote to for so long belongs to a process that is gone.
@@ -34,8 +35,6 @@ pub struct WheelStore {
 pub struct Stored {
     pub path: Utf8PathBuf,
     pub hash: Hash,
-    /// The reason where the index says that the file was withdrawn; known only when it was just fetched.
-    pub yanked: Option<String>,
     pub origin: Origin,
 }
 
@@ -126,7 +125,7 @@ struct Lock(#[allow(dead_code, reason = "the lock ends when the file is closed")
 impl WheelStore {
     /// The store in `root`, which is made when it is not there.
     pub fn open(root: &Utf8Path) -> Result<WheelStore> {
-        for part in [FILES, BUILT, PARTIAL, LOCKS] {
+        for part in [FILES, YANKED, BUILT, PARTIAL, LOCKS] {
             let directory = root.join(part);
             fs::create_dir_all(&directory).with_context(|| format!("make {directory}"))?;
         }
@@ -142,7 +141,6 @@ impl WheelStore {
                 return Ok(Some(Stored {
                     path,
                     hash: hash.clone(),
-                    yanked: None,
                     origin: Origin::Kept,
                 }));
             }
@@ -168,18 +166,30 @@ impl WheelStore {
         let fetched = index
             .fetch(wanted, partial.as_file_mut())
             .with_context(|| format!("fetch {} {}", wanted.package, wanted.version))?;
-        let path = self.place(
-            partial,
-            FILES,
-            &file_directory(&fetched.hash),
-            &fetched.name,
-        )?;
+        let directory = file_directory(&fetched.hash);
+        if let Some(reason) = &fetched.yanked {
+            let note = self.root.join(YANKED).join(&directory);
+            fs::write(&note, reason).with_context(|| format!("write {note}"))?;
+        }
+        let path = self.place(partial, FILES, &directory, &fetched.name)?;
         Ok(Stored {
             path,
             hash: fetched.hash,
-            yanked: fetched.yanked,
             origin: Origin::Made,
         })
+    }
+
+    /// Why the index had withdrawn a file when it was fetched here; None when it had not. The reason may be empty.
+    pub fn yanked(&self, hash: &Hash) -> Result<Option<String>> {
+        let note = self.root.join(YANKED).join(file_directory(hash));
+        match fs::read_to_string(&note) {
+            Ok(reason) => {
+                mark_used(&note);
+                Ok(Some(reason))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("read {note}")),
+        }
     }
 
     /// A built wheel that is here already.
@@ -191,7 +201,6 @@ impl WheelStore {
         Ok(Some(Stored {
             hash: sha256(&bytes)?,
             path,
-            yanked: None,
             origin: Origin::Kept,
         }))
     }
@@ -216,7 +225,6 @@ impl WheelStore {
         Ok(Stored {
             path,
             hash: sha256(bytes)?,
-            yanked: None,
             origin: Origin::Made,
         })
     }
@@ -297,6 +305,12 @@ impl WheelStore {
                 };
             }
         }
+        for note in entries(&self.root.join(YANKED))? {
+            // A wheel that was built of it outlives the file.
+            if modified(&note) < before {
+                fs::remove_file(&note).with_context(|| format!("remove {note}"))?;
+            }
+        }
         let abandoned = SystemTime::now() - ABANDONED;
         for file in entries(&self.root.join(PARTIAL))? {
             if modified(&file) < abandoned {
@@ -311,11 +325,7 @@ impl WheelStore {
     fn entry(&self, part: &str, directory: &str) -> Result<Option<Utf8PathBuf>> {
         let path = entries(&self.root.join(part).join(directory))?.pop();
         if let Some(path) = &path {
-            // Only pruning goes by this; a store that can't be written to still serves.
-            let _ = File::options()
-                .append(true)
-                .open(path)
-                .and_then(|file| file.set_modified(SystemTime::now()));
+            mark_used(path);
         }
         Ok(path)
     }
@@ -389,6 +399,14 @@ impl Usage {
     }
 }
 
+/// Only pruning goes by this; a store that can't be written to still serves.
+fn mark_used(path: &Utf8Path) {
+    let _ = File::options()
+        .append(true)
+        .open(path)
+        .and_then(|file| file.set_modified(SystemTime::now()));
+}
+
 fn file_directory(hash: &Hash) -> String {
     hash.as_str().replace(':', "-")
 }
@@ -459,7 +477,6 @@ mod tests {
             version: "1".into(),
             name: "a-1-py3-none-any.whl".into(),
             hashes: vec![sha256(content).unwrap()],
-            url: None,
         }
     }
 
@@ -498,6 +515,24 @@ mod tests {
         );
         assert_eq!(fs::read(&stored[0].path).unwrap(), b"hello");
         assert_eq!(stored[0].name(), "a-1-py3-none-any.whl");
+    }
+
+    #[test]
+    fn what_was_yanked_is_remembered() {
+        let (_directory, store) = store();
+        for (attribute, expected) in [
+            ("", None),
+            ("data-yanked", Some("")),
+            ("data-yanked='too old'", Some("too old")),
+        ] {
+            let content = format!("content {attribute}");
+            let wanted = wanted(content.as_bytes());
+            let link = format!("<a href='/x' {attribute}>a-1-py3-none-any.whl</a>");
+            let server = Server::start(vec![Answer::ok("text/html", link), file(&content)]);
+            store.fetch(&index(&server), &wanted).unwrap();
+            let yanked = store.yanked(&wanted.hashes[0]).unwrap();
+            assert_eq!(yanked.as_deref(), expected, "{attribute}");
+        }
     }
 
     #[test]

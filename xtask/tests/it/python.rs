@@ -43,6 +43,31 @@ fn what_the_lock_names_is_installed_by_hash_on_each_platform() {
     }
 }
 
+/// The store remembers what the index said when it fetched the file.
+#[test]
+fn a_yanked_package_is_an_error_unless_it_is_borne() {
+    let repo = one();
+    let store = repo.scratch().join("store");
+    let cache = ("XTASK_CACHE", store.to_str().unwrap());
+    repo.xtask().env(cache.0, cache.1).run(&BUILD).code(0);
+    let wheel = "sha256-4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274";
+    let notes = store.join("yanked");
+    std::fs::write(notes.join(wheel), "breaks the build").unwrap();
+    let yanked = "source-py: six 1.17.0 was yanked from the package index: breaks the build\n";
+    repo.xtask()
+        .env(cache.0, cache.1)
+        .run(&BUILD)
+        .code(2)
+        .says(&format!("error: {yanked}"))
+        .says("help: ask for another version of six and lock again, or set `on-yanked = \"warn\"`");
+    repo.xtask()
+        .env(cache.0, cache.1)
+        .env("XTASK_ON_YANKED", "warn")
+        .run(&BUILD)
+        .code(0)
+        .says(&format!("warning: {yanked}"));
+}
+
 #[test]
 fn the_base_images_python_is_asked_once() {
     let repo = one();

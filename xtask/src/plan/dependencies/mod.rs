@@ -4,7 +4,7 @@
 mod choose;
 mod closure;
 mod fresh;
-mod reason;
+pub mod reason;
 mod summary;
 
 use pep508_rs::{PackageName, pep440_rs::Version};
@@ -74,6 +74,17 @@ impl How {
     pub fn file(&self) -> &File {
         match self {
             How::Wheel { file } | How::Sdist { file, .. } => file,
+        }
+    }
+}
+
+impl Planned {
+    /// Why it is not wanted in an image, when the index has withdrawn it for this reason.
+    pub fn yanked(&self, why: String) -> Reason {
+        Reason::Yanked {
+            name: self.name.clone(),
+            version: self.version.clone(),
+            why,
         }
     }
 }

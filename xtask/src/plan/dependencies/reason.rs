@@ -60,6 +60,13 @@ pub enum Reason {
         version: Version,
         files: Vec<String>,
     },
+    /// Its author withdrew it from the package index.
+    Yanked {
+        name: PackageName,
+        version: Version,
+        /// In the author's words; may be empty.
+        why: String,
+    },
     /// The target's markers can't be formed.
     Target { detail: String },
 }
@@ -87,6 +94,9 @@ impl Reason {
             ),
             Reason::NoHash { name, .. } => format!(
                 "lock again with a package index that publishes hashes of {name}"
+            ),
+            Reason::Yanked { name, .. } => format!(
+                "ask for another version of {name} and lock again, or set `on-yanked = \"warn\"` in the configuration"
             ),
             Reason::Target { .. } => "name the base image's interpreter as a whole version, such as 3.11.2".to_owned(),
         }
@@ -156,6 +166,13 @@ impl fmt::Display for Reason {
                 files,
             } => {
                 write!(f, "{name} {version} has no hash: {}", shortened(files))
+            }
+            Reason::Yanked { name, version, why } => {
+                write!(f, "{name} {version} was yanked from the package index")?;
+                match why.trim() {
+                    "" => Ok(()),
+                    why => write!(f, ": {why}"),
+                }
             }
             Reason::Target { detail } => f.write_str(detail),
         }
