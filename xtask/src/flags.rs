@@ -100,11 +100,21 @@ pub enum Connector {
 #[derive(Debug, Subcommand)]
 pub enum Sandbox {
     /// Start it; the first time it is set up, which takes minutes
-    Up(Json),
+    Up(SandboxUp),
     /// Show what of it runs and how to use it
     Status(Json),
     /// Stop it; what it holds stays for the next time
     Down(SandboxDown),
+}
+
+#[derive(Debug, Args)]
+pub struct SandboxUp {
+    /// Also make an image with a C compiler where docker.io can't be reached: it stands in for
+    /// docker.io/library/buildpack-deps, to be named in `builder-images`
+    #[arg(long)]
+    pub compiler: bool,
+    #[command(flatten)]
+    pub output: Json,
 }
 
 #[derive(Debug, Args)]

@@ -18,6 +18,7 @@ use crate::{
         problem::Problem,
     },
     plan::{
+        base_image::{BaseImage, Because},
         build::{BuildPlan, PlannedDependencies, PythonPlan},
         dependencies::{Closure, How, Planned, Summary, reason},
     },
@@ -26,7 +27,7 @@ use crate::{
         files::write,
         package_index::PackageIndex,
         uv,
-        wheel_builder::{self, OwnPackage, Sdist, WheelBuilder},
+        wheel_builder::{self, BuilderImage, OwnPackage, Sdist, WheelBuilder},
         wheel_cache::WheelCache,
         wheel_store::{Origin, Stored, WheelStore},
     },
@@ -46,7 +47,11 @@ pub struct Wheels<'a> {
     index: PackageIndex,
     /// Build backends for sdists.
     pins: Vec<Pin>,
+    images: BuilderImages,
 }
+
+/// Images that build the sdists of a package.
+type BuilderImages = BTreeMap<String, BuilderImage>;
 
 impl<'a> Wheels<'a> {
     pub fn open(
@@ -70,6 +75,7 @@ impl<'a> Wheels<'a> {
             cache,
             index: PackageIndex::configured()?,
             pins: wheel_builder::pins(docker_images)?,
+            images: builder_images(&context.resolved.config)?,
         })
     }
 
@@ -281,7 +287,7 @@ impl<'a> Wheels<'a> {
             let base = base.ok_or_else(|| no_base(connector, &name))?;
             let file = locked(planned);
             let wheel = builder
-                .wheel(&sdist(config, &file, closure, base))
+                .wheel(&sdist(config, &self.images, &file, closure, base))
                 .with_context(|| format!("wheel of {name} for {connector}"))?;
             let origin = match wheel.wheel.origin {
                 Origin::Kept => "kept",
@@ -325,6 +331,7 @@ impl<'a> Wheels<'a> {
 /// How a package that is locked as an sdist is built.
 fn sdist<'a>(
     config: &'a Config,
+    images: &'a BuilderImages,
     file: &'a LockedFile,
     closure: &Closure,
     base: &'a ImageRef,
@@ -334,9 +341,27 @@ fn sdist<'a>(
         file,
         target: closure.target,
         base,
-        builder: config.builder_images.get(&file.package),
+        builder: images.get(&file.package),
         constraints: constraints.map_or(&[], Vec::as_slice),
     }
+}
+
+/// The images that configuration names, read as base images are: from mirrors, by stand-ins.
+fn builder_images(config: &Config) -> Result<BuilderImages> {
+    let resolve = |(package, declared): (&String, &ImageRef)| {
+        let image = BaseImage::resolve(declared, config)
+            .map_err(|error| Problem::usage(format!("builder-images.{package}: {error}")))?;
+        let known_as = match image.because {
+            Because::StandIn => image.used.clone(),
+            Because::Declared | Because::Mirror => image.declared,
+        };
+        let image = BuilderImage {
+            image: image.used,
+            known_as,
+        };
+        Ok((package.clone(), image))
+    };
+    config.builder_images.iter().map(resolve).collect()
 }
 
 /// A built wheel that no build has to make again.
@@ -350,10 +375,11 @@ pub struct KeptWheel {
 /// Those of a closure's wheels from sdists that the store holds.
 pub fn kept(context: &Context, summary: &Summary, base: &ImageRef) -> Result<Vec<KeptWheel>> {
     let store = WheelStore::open(&context.repo.store())?;
+    let images = builder_images(&context.resolved.config)?;
     let mut kept = Vec::new();
     for (closure, planned) in sdists(&summary.closures) {
         let file = locked(planned);
-        let sdist = sdist(&context.resolved.config, &file, closure, base);
+        let sdist = sdist(&context.resolved.config, &images, &file, closure, base);
         kept.extend(sdist.kept(&store)?.map(|built| KeptWheel {
             package: file.package.clone(),
             platform: closure.target.platform,

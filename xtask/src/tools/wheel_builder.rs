@@ -44,6 +44,14 @@ pub struct WheelBuilder<'a> {
     pub pins: &'a [Pin],
 }
 
+/// An image with what an sdist needs to be built.
+#[derive(Debug, Clone)]
+pub struct BuilderImage {
+    pub image: ImageRef,
+    /// Its name in the keys of wheels that it built: the same whichever mirror it is read from.
+    pub known_as: ImageRef,
+}
+
 /// One sdist to be built.
 #[derive(Debug, Clone)]
 pub struct Sdist<'a> {
@@ -53,7 +61,7 @@ pub struct Sdist<'a> {
     /// Image to build in: the connector's base image.
     pub base: &'a ImageRef,
     /// The image that configuration names for this package instead.
-    pub builder: Option<&'a ImageRef>,
+    pub builder: Option<&'a BuilderImage>,
     /// What configuration asks of the backends for this package.
     pub constraints: &'a [String],
 }
@@ -206,7 +214,7 @@ impl WheelBuilder<'_> {
         } else {
             LIMIT_EMULATED
         };
-        let image = sdist.builder.unwrap_or(sdist.base);
+        let image = sdist.builder.map_or(sdist.base, |builder| &builder.image);
         let finished = self.engine.run_untrusted(
             image,
             platform,
@@ -291,7 +299,7 @@ impl Sdist<'_> {
             .with_context(|| format!("{}: the lock states no hash", self.file.label()))?;
         let mut recipe = self.constraints.to_vec();
         recipe.sort();
-        recipe.extend(self.builder.map(ImageRef::to_string));
+        recipe.extend(self.builder.map(|builder| builder.known_as.to_string()));
         Ok(BuiltKey {
             package: self.file.package.clone(),
             version: self.file.version.clone(),

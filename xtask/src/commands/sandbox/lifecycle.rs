@@ -29,8 +29,11 @@ use crate::{
         files::{self, remove_directory, remove_file},
         registry::ping,
         sandbox::{
-            base_images, binfmt, engine, layout::Layout, mounts::unmount_below, network, packages,
-            registry,
+            base_images::{self, Family},
+            binfmt, engine,
+            layout::Layout,
+            mounts::unmount_below,
+            network, packages, registry,
         },
     },
 };
@@ -211,7 +214,7 @@ impl<'a> Sandbox<'a> {
         packages::clear_leftover_policy()?;
         let wanted = packages::Wanted {
             emulation: !self.not_running().is_empty(),
-            roots: !self.layout.file(base_images::RECORD).exists(),
+            roots: !self.layout.file(Family::Bases.record()).exists(),
         };
         let missing = packages::missing(wanted)?;
         if !missing.is_empty() {
@@ -231,7 +234,17 @@ impl<'a> Sandbox<'a> {
     }
 
     fn made(&self, registry: &str) -> Result<Option<BTreeMap<String, ImageRef>>> {
-        base_images::stand_ins(&self.layout, registry, &self.docker_images()?, self.config)
+        let Some(mut stand_ins) = self.family(Family::Bases, registry)? else {
+            return Ok(None);
+        };
+        let compiler = self.family(Family::Compiler, registry)?;
+        stand_ins.extend(compiler.into_iter().flatten());
+        Ok(Some(stand_ins))
+    }
+
+    fn family(&self, family: Family, registry: &str) -> Result<Option<BTreeMap<String, ImageRef>>> {
+        let docker_images = self.docker_images()?;
+        base_images::stand_ins(family, &self.layout, registry, &docker_images, self.config)
     }
 
     /// Where the Dockerfiles of base images are.
@@ -258,6 +271,25 @@ impl<'a> Sandbox<'a> {
         }
         step.done("docker.io can't be reached, so they are made here");
         remove_file(&self.docker_io())?;
+        self.make(Family::Bases, registry, report)
+    }
+
+    /// Makes an image with a C compiler where docker.io can't be reached; the sandbox is up.
+    pub fn compiler(&self, up: &Up, report: &Report) -> Result<()> {
+        let _lock = lock(&self.layout, report)?;
+        if !self.docker_io().exists() && self.family(Family::Compiler, &up.registry)?.is_none() {
+            self.install(report)?;
+            self.make(Family::Compiler, &up.registry, report)?;
+        }
+        Ok(())
+    }
+
+    fn make(
+        &self,
+        family: Family,
+        registry: &str,
+        report: &Report,
+    ) -> Result<BTreeMap<String, ImageRef>> {
         let engine = Engine {
             host: Some(self.layout.docker_host()),
         };
@@ -267,14 +299,15 @@ impl<'a> Sandbox<'a> {
             registry,
             config: self.config,
             docker_images: &self.docker_images()?,
+            family,
             tools: &self.repo.tools(),
         };
-        make_base_images(&inputs, report)
+        make_images(&inputs, report)
     }
 }
 
-/// Makes all base images and pushes them to the sandbox's registry.
-fn make_base_images(
+/// Makes the images of a family and pushes them to the sandbox's registry.
+fn make_images(
     inputs: &base_images::Inputs,
     report: &Report,
 ) -> Result<BTreeMap<String, ImageRef>> {
@@ -286,7 +319,7 @@ fn make_base_images(
         platform::join(&Platform::ALL)
     ));
     let mut made = base_images::Made::begin(inputs)?;
-    for recipe in &base_images::RECIPES {
+    for recipe in inputs.family.recipes() {
         let step = report.step(format!("base image {}", recipe.repository));
         let digest = made.make(recipe, inputs, &roots, |line| step.busy(line))?;
         step.done(digest);

@@ -8,13 +8,17 @@ pub use self::lifecycle::{Sandbox, Status, Up};
 
 use super::Context;
 use crate::{
-    flags::{Json, SandboxDown},
+    flags::{Json, SandboxDown, SandboxUp},
     model::{platform, problem::Exit},
 };
 
-pub fn up(context: &Context, flags: &Json) -> Result<Exit> {
-    context.sandbox().up(context.report)?;
-    status(context, flags)
+pub fn up(context: &Context, flags: &SandboxUp) -> Result<Exit> {
+    let sandbox = context.sandbox();
+    let up = sandbox.up(context.report)?;
+    if flags.compiler {
+        sandbox.compiler(&up, context.report)?;
+    }
+    status(context, &flags.output)
 }
 
 pub fn status(context: &Context, flags: &Json) -> Result<Exit> {

@@ -24,7 +24,9 @@ use crate::{
 pub const RELEASE: &str = "bookworm";
 /// Python, what it and its extension modules load, what Dockerfiles call, and what scanners recognise a system by.
 const PACKAGES: &str = "base-files,base-passwd,bash,ca-certificates,coreutils,dash,findutils,grep,gzip,libc-bin,\
-libgcc-s1,libgomp1,libstdc++6,passwd,python3,python3-distutils,sed,tar,tzdata";
+libgcc-s1,libgomp1,libstdc++6,libyaml-0-2,passwd,python3,python3-distutils,sed,tar,tzdata";
+/// What an extension module in C is made with.
+const COMPILER_PACKAGES: &str = "gcc,libc6-dev,libyaml-dev,python3-dev";
 /// 1980: the same content gets the same digest whenever it is built.
 const DATE: &str = "315532800";
 const TAG: &str = "sandbox";
@@ -37,8 +39,49 @@ pub struct Recipe {
     needs_uv: bool,
 }
 
-/// The images, each after the one it extends.
-pub const RECIPES: [Recipe; 3] = [
+/// Images that are made together, on one root file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// The base images of connectors.
+    Bases,
+    /// An image with a C compiler, for `builder-images` of the configuration.
+    Compiler,
+}
+
+impl Family {
+    /// The images, each after the one it extends.
+    pub fn recipes(self) -> &'static [Recipe] {
+        match self {
+            Family::Bases => &BASES,
+            Family::Compiler => &COMPILER,
+        }
+    }
+
+    fn packages(self) -> String {
+        match self {
+            Family::Bases => PACKAGES.to_owned(),
+            Family::Compiler => format!("{PACKAGES},{COMPILER_PACKAGES}"),
+        }
+    }
+
+    /// The file that says what was made.
+    pub fn record(self) -> &'static str {
+        match self {
+            Family::Bases => "base-images.json",
+            Family::Compiler => "compiler-image.json",
+        }
+    }
+}
+
+/// Docker's own Debian with compilers.
+const COMPILER: [Recipe; 1] = [Recipe {
+    repository: "library/buildpack-deps",
+    dockerfile: "Dockerfile.sandbox-python",
+    extends: None,
+    needs_uv: false,
+}];
+
+const BASES: [Recipe; 3] = [
     Recipe {
         repository: "library/python",
         dockerfile: "Dockerfile.sandbox-python",
@@ -59,9 +102,6 @@ pub const RECIPES: [Recipe; 3] = [
     },
 ];
 
-/// The file that says what was made.
-pub const RECORD: &str = "base-images.json";
-
 /// What was made, and from what.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Made {
@@ -80,24 +120,26 @@ pub struct Inputs<'a> {
     pub config: &'a Config,
     /// Directory with the Dockerfiles.
     pub docker_images: &'a Utf8Path,
+    pub family: Family,
     /// Where fetched programs are kept.
     pub tools: &'a Utf8Path,
 }
 
 /// What stands in for what, when all of it is made and in the registry; None when something is missing or outdated.
 pub fn stand_ins(
+    family: Family,
     layout: &Layout,
     registry: &str,
     docker_images: &Utf8Path,
     config: &Config,
 ) -> Result<Option<BTreeMap<String, ImageRef>>> {
-    let made = read(layout);
+    let made = read(layout, family);
     let there = |recipe: &Recipe| {
         let digest = made.digests.get(recipe.repository);
         digest
             .is_some_and(|digest| registry::holds(registry, recipe.repository, &digest.to_string()))
     };
-    if made.key != key(docker_images, config)? || !RECIPES.iter().all(there) {
+    if made.key != key(family, docker_images, config)? || !family.recipes().iter().all(there) {
         return Ok(None);
     }
     references(&made, registry).map(Some)
@@ -107,7 +149,7 @@ impl Made {
     /// Nothing yet, of what `inputs` say.
     pub fn begin(inputs: &Inputs) -> Result<Made> {
         Ok(Made {
-            key: key(inputs.docker_images, inputs.config)?,
+            key: key(inputs.family, inputs.docker_images, inputs.config)?,
             digests: BTreeMap::new(),
         })
     }
@@ -129,15 +171,16 @@ impl Made {
 
     /// Writes down what was made, and what stands in for what.
     pub fn finish(self, inputs: &Inputs, roots: &Utf8Path) -> Result<BTreeMap<String, ImageRef>> {
-        files::write(&inputs.layout.file(RECORD), &serde_json::to_string(&self)?)?;
+        let record = inputs.layout.file(inputs.family.record());
+        files::write(&record, &serde_json::to_string(&self)?)?;
         // The images hold what the roots held.
         fs::remove_dir_all(roots).with_context(|| format!("remove {roots}"))?;
         references(&self, inputs.registry)
     }
 }
 
-fn read(layout: &Layout) -> Made {
-    let text = fs::read_to_string(layout.file(RECORD)).unwrap_or_default();
+fn read(layout: &Layout, family: Family) -> Made {
+    let text = fs::read_to_string(layout.file(family.record())).unwrap_or_default();
     serde_json::from_str(&text).unwrap_or_default()
 }
 
@@ -152,9 +195,9 @@ fn references(made: &Made, registry: &str) -> Result<BTreeMap<String, ImageRef>>
 }
 
 /// Changes with everything that goes into the images, except what the package mirror has to offer.
-fn key(docker_images: &Utf8Path, config: &Config) -> Result<String> {
+fn key(family: Family, docker_images: &Utf8Path, config: &Config) -> Result<String> {
     let mut parts = vec![
-        PACKAGES.to_owned(),
+        family.packages(),
         RELEASE.to_owned(),
         config.tools.uv.to_string(),
     ];
@@ -172,7 +215,7 @@ pub fn make_roots(inputs: &Inputs) -> Result<Utf8PathBuf> {
     fs::create_dir_all(&directory).with_context(|| format!("make {directory}"))?;
     let sources = directory.join("debian.sources");
     files::write(&sources, &packages::sources_for_roots(RELEASE)?)?;
-    let make_root = |platform: Platform| make_root(inputs.layout, &directory, &sources, platform);
+    let make_root = |platform: Platform| make_root(inputs, &directory, &sources, platform);
     thread::scope(|scope| {
         let workers = Platform::ALL.map(|platform| scope.spawn(move || make_root(platform)));
         workers.into_iter().try_for_each(|worker| {
@@ -185,7 +228,7 @@ pub fn make_roots(inputs: &Inputs) -> Result<Utf8PathBuf> {
 }
 
 fn make_root(
-    layout: &Layout,
+    inputs: &Inputs,
     directory: &Utf8Path,
     sources: &Utf8Path,
     platform: Platform,
@@ -198,13 +241,14 @@ fn make_root(
     // One that a killed run left may still be written to.
     let partial = directory.join(format!("partial-{architecture}-{}.tar", std::process::id()));
     let shell = Shell::new().context("open a shell")?;
+    let packages = inputs.family.packages();
     let args = ["--quiet", "--variant=extract"];
     let mmdebstrap = cmd!(
         shell,
-        "mmdebstrap {args...} --architectures={architecture} --include={PACKAGES} {RELEASE} {partial} {sources}"
+        "mmdebstrap {args...} --architectures={architecture} --include={packages} {RELEASE} {partial} {sources}"
     );
     Program::from(mmdebstrap)
-        .env("TMPDIR", layout.file("tmp"))
+        .env("TMPDIR", inputs.layout.file("tmp"))
         .env("SOURCE_DATE_EPOCH", DATE)
         .output()?;
     fs::rename(&partial, &root).with_context(|| format!("move {partial}"))
@@ -264,11 +308,15 @@ mod tests {
 
     #[test]
     fn every_image_extends_one_made_before_it() {
-        for (index, recipe) in RECIPES.iter().enumerate() {
-            let earlier: Vec<&str> = RECIPES[..index]
+        let families = [Family::Bases, Family::Compiler].map(Family::recipes);
+        let recipes = families.iter().flat_map(|family| {
+            family
                 .iter()
-                .map(|recipe| recipe.repository)
-                .collect();
+                .enumerate()
+                .map(|(index, recipe)| (&family[..index], recipe))
+        });
+        for (before, recipe) in recipes {
+            let earlier: Vec<&str> = before.iter().map(|recipe| recipe.repository).collect();
             assert!(
                 recipe.extends.is_none_or(|base| earlier.contains(&base)),
                 "{}",
@@ -294,15 +342,17 @@ mod tests {
             fs::write(docker_images.join(name), "x").unwrap();
         }
         let config = Config::default();
-        let mut seen = vec![key(docker_images, &config).unwrap()];
+        let key = |family| key(family, docker_images, &config);
+        let mut seen = vec![key(Family::Bases).unwrap(), key(Family::Compiler).unwrap()];
+        assert_ne!(seen[0], seen[1]);
         for name in &files {
             fs::write(docker_images.join(name), "y").unwrap();
-            let key = key(docker_images, &config).unwrap();
+            let key = key(Family::Bases).unwrap();
             assert!(!seen.contains(&key), "{name}");
             seen.push(key);
         }
         fs::remove_file(docker_images.join(files[0])).unwrap();
-        assert!(key(docker_images, &config).is_err());
+        assert!(key(Family::Bases).is_err());
     }
 
     #[test]

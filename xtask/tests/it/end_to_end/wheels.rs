@@ -46,12 +46,15 @@ impl Sandbox {
         variables: &[(&str, &str)],
         arguments: &[&str],
     ) -> Finished {
-        let stand_in = format!("docker.io/{BASE}={}", self.image(BASE));
+        let stand_ins = self.status["stand_ins"].as_object().unwrap().iter();
+        let stand_ins =
+            stand_ins.map(|(name, image)| format!("{name}={}", image.as_str().unwrap()));
+        let stand_ins = stand_ins.collect::<Vec<_>>().join(",");
         let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
             .args(["-C", repo.root().to_str().unwrap()])
             .args(arguments)
             .env("DOCKER_HOST", self.status["docker_host"].as_str().unwrap())
-            .env("XTASK_STAND_INS", stand_in)
+            .env("XTASK_STAND_INS", stand_ins)
             .envs(variables.iter().copied())
             .output();
         Finished::from(output.unwrap())
@@ -152,34 +155,27 @@ fn locking(package: &str, files: &str, main: &str) -> Monorepo {
         .file(&format!("{directory}/main.py"), main)
 }
 
-/// pendulum 2.1.2, genson 1.2.2 and pyyaml 5.4.1 have no wheel for Python 3.11; built where there is no compiler
-/// all three are pure, so one wheel each serves both platforms.
+/// A connector of the fixtures, on the sandbox's base.
+fn fixture(name: &str) -> Monorepo {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/fixtures");
+    let directory = format!("{CONNECTORS}/{name}");
+    let repo = Monorepo::new().file(&format!("{directory}/metadata.yaml"), &on_base(name));
+    copy(&from.join(name), &repo.root().join(directory));
+    repo
+}
+
+/// pendulum 2.1.2 and genson 1.2.2 have no wheel for Python 3.11; built where there is no compiler both are pure, so one
+/// wheel each serves both platforms.
 #[test]
 fn sdists_become_one_wheel_for_both_platforms() {
     let _turn = turn();
     let sandbox = Sandbox::up();
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/fixtures/source-sdists");
-    let directory = format!("{CONNECTORS}/source-sdists");
-    let repo = Monorepo::new().file(
-        &format!("{directory}/metadata.yaml"),
-        &on_base("source-sdists"),
-    );
-    let files = [
-        "main.py",
-        "poetry.lock",
-        "pyproject.toml",
-        "source_sdists/__init__.py",
-    ];
-    let repo = files.iter().fold(repo, |repo, file| {
-        let text = fs::read_to_string(fixture.join(file)).unwrap();
-        repo.file(&format!("{directory}/{file}"), &text)
-    });
+    let repo = fixture("source-sdists");
     let first = sandbox
         .on(&repo, &[], &build("source-sdists"))
         .code(0)
         .says("pendulum-2.1.2-py3-none-any.whl for linux/amd64, built")
-        .says("pendulum-2.1.2-py3-none-any.whl for linux/arm64, kept")
-        .says("pyyaml-5.4.1-py3-none-any.whl");
+        .says("pendulum-2.1.2-py3-none-any.whl for linux/arm64, kept");
     let built = first.json();
     for spec in specs(&built[0]) {
         assert!(spec.contains("made of sdists"), "{spec}");
@@ -187,7 +183,7 @@ fn sdists_become_one_wheel_for_both_platforms() {
     let store = repo.root().join("target/xtask/store/built");
     assert_eq!(
         fs::read_dir(&store).unwrap().count(),
-        3,
+        2,
         "one wheel of each sdist for both platforms"
     );
     let again = sandbox.on(&repo, &[], &build("source-sdists")).code(0);
@@ -203,7 +199,41 @@ fn sdists_become_one_wheel_for_both_platforms() {
     );
     let info = info.code(0).json();
     let kept = info["dependencies"]["kept"].as_array().unwrap();
-    assert_eq!(kept.len(), 6, "three wheels on two platforms: {kept:?}");
+    assert_eq!(kept.len(), 4, "two wheels on two platforms: {kept:?}");
+}
+
+/// pyyaml 5.4.1 needs a compiler, libyaml and an old Cython to have machine code: an image with the first two and the
+/// third as a build constraint are named in the configuration. Its wheel for the foreign platform is all that is
+/// emulated.
+#[test]
+fn pyyaml_is_compiled_for_each_platform() {
+    let _turn = turn();
+    xtask(&["sandbox", "up", "--compiler"]).code(0);
+    let sandbox = Sandbox::up();
+    let repo = fixture("source-pyyaml");
+    let image = "pyyaml=docker.io/library/buildpack-deps:bookworm";
+    let variables = [
+        ("XTASK_BUILDER_IMAGES", image),
+        ("XTASK_BUILD_CONSTRAINTS", "pyyaml=cython<3"),
+    ];
+    let dry = [&build("source-pyyaml")[..], &["--dry-run"]].concat();
+    let plan = sandbox.on(&repo, &variables, &dry).code(0).json();
+    assert_eq!(plan[0]["method"]["how"], "assemble", "{plan}");
+    let builds = plan[0]["python"]["dependencies"]["builds"]
+        .as_array()
+        .unwrap();
+    assert_eq!(builds.len(), 1, "{builds:?}");
+    assert_eq!(builds[0]["name"], "pyyaml");
+    assert_eq!(builds[0]["emulated"], serde_json::json!(["linux/arm64"]));
+    let built = sandbox
+        .on(&repo, &variables, &build("source-pyyaml"))
+        .code(0)
+        .says("pyyaml-5.4.1-cp311-cp311-linux_x86_64.whl for linux/amd64, built")
+        .says("pyyaml-5.4.1-cp311-cp311-linux_aarch64.whl for linux/arm64, built")
+        .json();
+    for spec in specs(&built[0]) {
+        assert!(spec.contains("made of pyyaml, native"), "{spec}");
+    }
 }
 
 /// Machine code is told by content, built on each platform in the configured image, and built once for all machines
