@@ -276,7 +276,8 @@ impl Assembly<'_> {
     /// once.
     fn make(&self, alike: &[&Group<'_>], python: &Python<'_>) -> Result<()> {
         let mut compiled = None;
-        for group in alike {
+        let mut groups = alike.iter().peekable();
+        while let Some(group) = groups.next() {
             let mut tree = Tree::default();
             let mut code = Vec::new();
             for wheel in &group.wheels {
@@ -293,10 +294,10 @@ impl Assembly<'_> {
                     byte_code.collect::<Result<Vec<Files>>>()?
                 }
             };
-            for files in &byte_code {
-                add_plain(&mut tree, Owner::Root, files.clone());
+            compiled = groups.peek().map(|_| (digests, byte_code.clone()));
+            for files in byte_code {
+                add_plain(&mut tree, Owner::Root, files);
             }
-            compiled = Some((digests, byte_code));
             self.layers.make(&group.key, |writer| tree.write(writer))?;
         }
         Ok(())
