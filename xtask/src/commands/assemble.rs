@@ -1,11 +1,15 @@
 //! Puts images together without a builder: the base's layers, then layers of whole wheels, then one of the connector's
 //! own files.
 
-use std::{collections::BTreeMap, num::NonZeroUsize, panic::resume_unwind, thread};
+use std::{collections::BTreeMap, num::NonZeroUsize, thread};
 
 use anyhow::{Context as _, Result};
 
-use super::{Context, wheels::Wheels, work::each};
+use super::{
+    Context,
+    wheels::Wheels,
+    work::{each, joined},
+};
 use crate::{
     model::{
         connector::Language, ignored_files::IgnoredFiles, image::Digest, layer::Layer,
@@ -364,10 +368,6 @@ impl Assembly<'_> {
         tree.add(ENTRY_POINT.trim_start_matches('/'), Owner::Root, script);
         Ok(tree)
     }
-}
-
-fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// Which wheels of one platform go into one layer.

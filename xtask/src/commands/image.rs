@@ -1,5 +1,7 @@
 //! One connector's image: made for all platforms, looked through, and its `spec` run on each.
 
+use std::sync::{Mutex, PoisonError};
+
 use anyhow::{Context as _, Result};
 use camino::Utf8PathBuf;
 
@@ -43,6 +45,8 @@ pub struct Builder<'a> {
 #[derive(Debug)]
 pub struct Made {
     pub layout: Layout,
+    /// Held while the engine takes in a half: one after the other, so that the first can be started soon.
+    loading: Mutex<()>,
 }
 
 impl Made {
@@ -62,6 +66,7 @@ impl Made {
         if plan.in_store() {
             return Ok(None);
         }
+        let _turn = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         let (image, base) = (&plan.image, &plan.base.used);
         let sent = engine.load(&self.layout, platform, image, base, send)?;
         Ok(Some(sent))
@@ -140,7 +145,10 @@ impl<'a> Builder<'a> {
             }),
         };
         let made = match layout {
-            Ok(layout) => Made { layout },
+            Ok(layout) => Made {
+                layout,
+                loading: Mutex::default(),
+            },
             Err(error) => {
                 step.failed();
                 return Err(error.context(format!("build image for {}", plan.connector)));
@@ -182,8 +190,8 @@ impl<'a> Builder<'a> {
         Ok(files)
     }
 
-    /// Tries `spec` on the plan's platforms side by side: an emulated one keeps a core busy for long. `log` gets what each
-    /// printed. The results stand in the order of the checks, those left out are none.
+    /// Tries `spec` on the plan's platforms side by side, an emulated one first: it keeps a core busy for long. `log` gets
+    /// what each printed. The results stand in the order of the platforms, without those left out.
     pub fn check_specs(
         &self,
         plan: &BuildPlan,
@@ -196,10 +204,15 @@ impl<'a> Builder<'a> {
             made,
             bases: self.assembler.as_ref().map(|assembler| &assembler.bases),
         };
-        let checked = each(&plan.specs, jobs, |check| {
+        let mut checks: Vec<&SpecCheck> = plan.specs.iter().collect();
+        checks.sort_by_key(|check| !check.emulated);
+        let checked = each(&checks, jobs, |check| {
             self.specs.check(image, check, |text| log(check, text))
         });
-        checked.into_iter().filter_map(Result::transpose).collect()
+        let checked = checked.into_iter().filter_map(Result::transpose);
+        let mut checked = checked.collect::<Result<Vec<CheckedSpec>>>()?;
+        checked.sort_by_key(|spec| spec.platform);
+        Ok(checked)
     }
 }
 

@@ -4,7 +4,6 @@
 use std::{
     collections::{BTreeMap, HashMap},
     io::{self, BufReader, BufWriter, Read, Write},
-    panic::resume_unwind,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -16,7 +15,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{docker::Engine, process};
+use super::{docker::Engine, process, work::joined};
 use crate::model::{image::ImageRef, platform::Platform, problem::Problem, target::PythonVersion};
 
 const SCRIPT: &str = include_str!("compile_bytecode.py");
@@ -82,8 +81,7 @@ impl Interpreter<'_> {
             let worked = work(&compiler);
             // Ends the queue, and so the container.
             drop(compiler);
-            let ended = container.join();
-            ended.unwrap_or_else(|panic| resume_unwind(panic))?;
+            joined(container)?;
             worked
         })
     }

@@ -1,6 +1,6 @@
 //! Carries out one connector's plan, step by step.
 
-use std::{cell::RefCell, panic::resume_unwind, thread};
+use std::{cell::RefCell, thread};
 
 use anyhow::{Context as _, Result};
 use semver::Version;
@@ -37,6 +37,7 @@ use crate::{
         process::check_interrupted,
         registry::{Reference, Registries, Repository, push_layout},
         run_record::{Event, RunRecord, State},
+        work::joined,
     },
 };
 
@@ -246,7 +247,7 @@ impl Work<'_> {
         let (specs, scan) = thread::scope(|scope| {
             let scan = scans.map(|scans| scope.spawn(move || scans.of_layout(of, &made.layout)));
             let specs = builder.check_specs(plan, made, log);
-            let scan = scan.map(|scan| scan.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            let scan = scan.map(joined);
             (specs, scan)
         });
         drop(done);
