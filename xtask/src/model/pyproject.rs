@@ -15,9 +15,6 @@ use super::{
 pub struct Pyproject {
     pub name: Option<PackageName>,
     pub version: Option<String>,
-    /// An SPDX expression or a name; None too where the licence is a file.
-    #[allow(dead_code, reason = "compared with metadata.yaml by the checks")]
-    pub license: Option<String>,
     /// Interpreters that it runs on.
     pub python: Constraint,
     /// Without `python` and the groups.
@@ -59,7 +56,6 @@ impl Pyproject {
         Ok(Pyproject {
             name,
             version: either("version")?.map(str::to_owned),
-            license: license(&project).or(license(&poetry)),
             python: python(&project, &poetry)?,
             dependencies: dependencies(&project, &poetry)?,
             development: development(&document, &poetry)?,
@@ -121,12 +117,6 @@ impl<'a> Section<'a> {
     fn wrong(&self, key: &str, what: &str) -> String {
         format!("{}.{key}: {what}", self.name)
     }
-}
-
-fn license(section: &Section<'_>) -> Option<String> {
-    let license = section.get("license")?;
-    let text = license.as_str().or_else(|| license.get("text")?.as_str());
-    text.map(str::to_owned)
 }
 
 /// `requires-python` is PEP 440, Poetry's `python` its own notation; where both are there both must hold.
@@ -269,7 +259,6 @@ mod tests {
 [tool.poetry]
 name = "airbyte-source_x"
 version = "1.2.3"
-license = "MIT"
 packages = [{include = "source_x", from = "lib"}, {include = "main.py"}]
 [tool.poetry.dependencies]
 python = "^3.9,<3.12"
@@ -286,7 +275,6 @@ build-backend = "poetry.core.masonry.api"
         )
         .unwrap();
         assert_eq!(pyproject.name.unwrap().to_string(), "airbyte-source-x");
-        assert_eq!(pyproject.license.as_deref(), Some("MIT"));
         let names: Vec<_> = pyproject
             .dependencies
             .iter()
@@ -313,7 +301,6 @@ build-backend = "poetry.core.masonry.api"
 [project]
 name = "source-x"
 version = "1.2.3"
-license = {text = "ELv2"}
 requires-python = ">=3.10,<3.14"
 dependencies = ["airbyte-cdk[file-based]>=6,<7"]
 [project.optional-dependencies]
@@ -323,7 +310,6 @@ source-x = "source_x.run:run"
 "#,
         )
         .unwrap();
-        assert_eq!(pyproject.license.as_deref(), Some("ELv2"));
         assert_eq!(pyproject.dependencies.len(), 1);
         assert_eq!(pyproject.dependencies[0].extras.len(), 1);
         assert_eq!(pyproject.scripts.len(), 1);

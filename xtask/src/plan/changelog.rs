@@ -64,18 +64,24 @@ fn is_rule(line: &str) -> bool {
 /// A row with the header's columns, as wide as the rule where that is wider.
 fn row(header: &str, rule: &str, entry: &Entry) -> String {
     let widths = cells(rule).into_iter().map(|cell| cell.chars().count());
-    let mut texts = vec![entry.text.replace('|', "\\|").replace(['\r', '\n'], " ")];
+    let mut text = entry.text.replace('|', "\\|").replace(['\r', '\n'], " ");
+    let header = header.to_lowercase();
+    let is_of_pulls = |name: &str| name.contains("pull") || name == "pr";
+    // A table without a column for it names the pull request behind the text.
+    if entry.pull_request.is_some() && !cells(&header).into_iter().any(is_of_pulls) {
+        text = format!("{text} ({})", link(entry));
+    }
+    let mut texts = vec![text];
     let mut cell = |(name, width): (&str, usize)| {
-        let name = name.to_lowercase();
         let text = match () {
             _ if name.contains("version") => entry.version.to_owned(),
             _ if name.contains("date") => entry.date.to_owned(),
-            _ if name.contains("pull") || name == "pr" => link(entry),
+            _ if is_of_pulls(name) => link(entry),
             _ => texts.pop().unwrap_or_default(),
         };
         format!(" {text:<width$} |")
     };
-    let row: String = cells(header)
+    let row: String = cells(&header)
         .into_iter()
         .zip(widths)
         .map(&mut cell)
@@ -122,7 +128,7 @@ mod tests {
             ),
             (
                 "### CHANGELOG\r\nDate | Version | Note\r\n---|---|---",
-                "### CHANGELOG\r\nDate | Version | Note\r\n---|---|---\r\n| 2026-11-23 | 1.2.4 | a \\| b |\r\n".to_owned(),
+                "### CHANGELOG\r\nDate | Version | Note\r\n---|---|---\r\n| 2026-11-23 | 1.2.4 | a \\| b ([7](https://example.com/o/r/pull/7)) |\r\n".to_owned(),
             ),
             ("## Changelog\n| V |\n|---|\n| 1.2.4 |\n", "## Changelog\n| V |\n|---|\n| 1.2.4 |\n".to_owned()),
             ("# X\n", "there is no heading `## Changelog`".to_owned()),

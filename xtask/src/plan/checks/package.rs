@@ -66,7 +66,8 @@ pub const CHECKS: &[Check] = &[
 
 const PYPROJECT: &str = "pyproject.toml";
 
-/// What checks read of a pyproject.toml, with the places.
+/// What checks read of a pyproject.toml, with the places; a build reads it with [`Pyproject`], which takes nothing that
+/// it does not understand.
 #[derive(Debug)]
 pub struct PyProject {
     license: Option<(String, Place)>,
