@@ -35,16 +35,19 @@ pub struct Xtask {
     pub command: Command,
 }
 
+/// Over the options that every command has, so that a command's own stand together.
+const EVERYWHERE: &str = "Options of every command";
+
 #[derive(Debug, Args)]
 pub struct Global {
     /// Work on the repository at DIR instead of the one around the current directory
-    #[arg(short = 'C', value_name = "DIR", global = true)]
+    #[arg(short = 'C', value_name = "DIR", global = true, help_heading = EVERYWHERE)]
     pub directory: Option<Utf8PathBuf>,
     /// Use an engine, a registry and base images of the repository's own, set up on first use
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub sandbox: bool,
     /// Override one setting of the configuration (`cargo xtask config` lists them); may be repeated
-    #[arg(long = "config", value_name = "KEY=VALUE", global = true)]
+    #[arg(long = "config", value_name = "KEY=VALUE", global = true, help_heading = EVERYWHERE)]
     pub settings: Vec<String>,
 }
 
@@ -71,7 +74,7 @@ pub enum Command {
 
 #[derive(Debug, Subcommand)]
 pub enum Connector {
-    /// List connectors
+    /// List connectors: all, those named, or those that a change touches
     List(List),
     /// Show all that is known of one connector
     Info(Info),
@@ -85,7 +88,7 @@ pub enum Connector {
     Scan(Scan),
     /// Tell what is vulnerable in the images now at `latest`, of all connectors or those named, without pulling one
     Rescan(Rescan),
-    /// Check metadata, files and pages of connectors; `--list` prints every check
+    /// Check metadata, files and pages of connectors, of all where none is named; `--list` prints every check
     Check(Check),
     /// Raise the version of connectors, in every file that has it
     Bump(Bump),

@@ -157,6 +157,12 @@ pub fn seconds(duration: Duration) -> String {
     }
 }
 
+/// `1 connector`, `2 connectors`.
+pub fn counted(count: usize, noun: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{s}")
+}
+
 /// Rows under a header, each column as wide as its widest cell; the last one is not padded.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {

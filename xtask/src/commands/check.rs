@@ -34,7 +34,7 @@ use crate::{
         selection::{Pages, Selected},
     },
     report::{
-        exit_of,
+        counted, exit_of,
         findings::{self, Checked, NotRun},
         seconds, table,
     },
@@ -333,9 +333,10 @@ fn summarize(context: &Context, judged: &Judged, connectors: usize, start: Insta
         unknown => format!(", {unknown} unknown"),
     };
     context.report.note(format_args!(
-        "{connectors} connectors checked: {} errors, {} warnings{unknown}{borne} ({})",
-        count(Severity::Error),
-        count(Severity::Warning),
+        "{} checked: {}, {}{unknown}{borne} ({})",
+        counted(connectors, "connector"),
+        counted(count(Severity::Error), "error"),
+        counted(count(Severity::Warning), "warning"),
         seconds(start.elapsed())
     ));
 }

@@ -24,7 +24,7 @@ use crate::{
         base_update::{self, Standing},
         bump as versions,
     },
-    report::table,
+    report::{counted, table},
 };
 
 #[derive(Serialize)]
@@ -93,8 +93,8 @@ fn exit(context: &Context, flags: &UpToDate, standings: &[Standing]) -> Exit {
     let unknown = count(|one| matches!(one, Standing::Unknown { .. }));
     let became = if flags.check { "behind" } else { "moved" };
     context.report.note(format_args!(
-        "{} connectors: {behind} {became}, {unknown} unknown",
-        standings.len()
+        "{}: {behind} {became}, {unknown} unknown",
+        counted(standings.len(), "connector")
     ));
     match (unknown, behind) {
         (1.., _) => Exit::Environment,

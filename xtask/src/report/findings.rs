@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::counted;
 use crate::model::finding::{Finding, Severity};
 
 /// What a run of the checks came to.
@@ -152,7 +153,8 @@ pub fn property(text: &str) -> String {
 
 /// Every finding as a table for the step summary, cut at a row where it would be too long.
 pub fn markdown(checked: &Checked) -> String {
-    let mut text = format!("### {} connectors checked\n\n", checked.connectors.len());
+    let connectors = counted(checked.connectors.len(), "connector");
+    let mut text = format!("### {connectors} checked\n\n");
     if checked.findings.is_empty() {
         text.push_str("Nothing to put right.\n");
         return text;

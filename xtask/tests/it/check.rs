@@ -52,7 +52,7 @@ fn a_good_connector_is_green_and_a_bad_one_says_where() {
     let repo = good();
     let finished = check(&repo, &[])
         .code(0)
-        .says("1 connectors checked: 0 errors, 0 warnings");
+        .says("1 connector checked: 0 errors, 0 warnings");
     assert_eq!(finished.stdout, "");
     let repo = repo.file(
         &format!("{CONNECTORS}/source-bad/metadata.yaml"),
@@ -72,7 +72,7 @@ fn a_good_connector_is_green_and_a_bad_one_says_where() {
     );
     check(&repo, &["source-good"])
         .code(0)
-        .says("1 connectors checked");
+        .says("1 connector checked");
     check(&repo, &["source-b*", "--only", "license"]).code(0);
     check(&repo, &["source-bad", "--skip", "icon,metadata-syntax"]).code(0);
 }
@@ -256,7 +256,7 @@ fn what_changed_is_compared_with_the_merge_base() {
     let flags = ["--files-from", listed.to_str().unwrap()];
     self::check(&repo, &flags)
         .code(0)
-        .says("1 connectors checked");
+        .says("1 connector checked");
 }
 
 fn git(directory: &Path, arguments: &[&str]) {

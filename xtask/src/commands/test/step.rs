@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::{
     commands::tool_checks::{self, Ran},
     model::{finding::Finding, problem::Exit},
-    report::exit_of,
+    report::{counted, exit_of},
 };
 
 /// What came of one step.
@@ -75,11 +75,10 @@ impl Step {
         })
     }
 
-    fn counted(mut self) -> Step {
-        self.detail = match self.findings.len() {
-            1 => "1 finding".to_owned(),
-            count => format!("{count} findings"),
-        };
-        self
+    fn counted(self) -> Step {
+        Step {
+            detail: counted(self.findings.len(), "finding"),
+            ..self
+        }
     }
 }
