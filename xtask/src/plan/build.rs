@@ -235,28 +235,29 @@ impl BuildPlan {
         matches!(self.method, Method::Docker { builder: None, .. })
     }
 
+    /// The builder of buildx's that is named, which has no store to run an image from.
+    pub fn builder(&self) -> Option<&str> {
+        match &self.method {
+            Method::Docker { builder, .. } => builder.as_deref(),
+            Method::Assemble => None,
+        }
+    }
+
     /// The arguments of `docker buildx build`.
     pub fn buildx_arguments(&self) -> Vec<String> {
         let mut args = vec![
             format!("--platform={}", platform::join(&self.platforms)),
             format!("--file={}", self.dockerfile),
         ];
-        match &self.method {
-            Method::Docker {
-                builder: Some(name),
-                ..
-            } => args.push(format!("--builder={name}")),
-            _ => args.push(format!(
+        if self.in_store() {
+            args.push(format!(
                 "--output=type=image,name={},push=false,{GZIP}",
                 self.image
-            )),
+            ));
         }
         args.extend([
             format!("--output=type=oci,dest={},tar=false,{GZIP}", self.layout),
             "--provenance=false".to_owned(),
-            "--progress=plain".to_owned(),
-            // A registry on the host's loopback and the host's own package index are reachable this way.
-            "--network=host".to_owned(),
         ]);
         args.extend(
             self.labels
@@ -274,19 +275,24 @@ impl BuildPlan {
             "--target=own-package".to_owned(),
             format!("--file={}", self.dockerfile),
             format!("--output=type=local,dest={directory}"),
-            "--progress=plain".to_owned(),
-            "--network=host".to_owned(),
         ];
         args.extend(self.inputs());
         args
     }
 
-    /// What every stage of the Dockerfile may read.
+    /// Who builds, and what every stage of the Dockerfile may read.
     fn inputs(&self) -> Vec<String> {
         let given = |(name, value): &(String, String)| format!("--build-arg={name}={value}");
         let context = |(name, value): &(String, String)| format!("--build-context={name}={value}");
         let secret = |(id, path): &(String, Utf8PathBuf)| format!("--secret=id={id},src={path}");
-        let mut args: Vec<String> = self.arguments.iter().map(given).collect();
+        let mut args = vec!["--progress=plain".to_owned()];
+        args.push(match self.builder() {
+            Some(name) => format!("--builder={name}"),
+            // A registry on the host's loopback and the host's own package index are reachable this way. Builders of
+            // another kind allow it to nobody by default.
+            None => "--network=host".to_owned(),
+        });
+        args.extend(self.arguments.iter().map(given));
         args.extend(
             self.proxies
                 .iter()
