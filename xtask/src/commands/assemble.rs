@@ -195,7 +195,7 @@ impl Assembly<'_> {
             && python.wheels.lacks(summary).unwrap_or(false)
         {
             for platform in &self.plan.platforms {
-                let _ = python.engine.pull(&self.plan.base.used, *platform);
+                let _ = python.engine.pull_once(&self.plan.base.used, *platform);
             }
         }
     }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{
     Context, doctor,
-    image::Builder,
+    image::{Builder, SpecOf},
     planner::{Ask, Planner},
     selection,
     specs::CheckedSpec,
@@ -78,7 +78,9 @@ pub fn run(context: &Context, flags: &Build) -> Result<Exit> {
 /// one this host's own platform counts.
 fn native(context: &Context, flags: &Build, platforms: &[Platform]) -> Result<Platform> {
     if !flags.dry_run {
-        return Ok(doctor::preflight(context, platforms)?.native());
+        let configured = &context.resolved.config.builder;
+        let builder = flags.builder.as_ref().unwrap_or(configured);
+        return Ok(doctor::preflight_with(context, platforms, builder)?.native());
     }
     Ok(context.engine.native())
 }
@@ -98,7 +100,7 @@ fn show(context: &Context, flags: &Build, plans: &[BuildPlan]) -> Result<Exit> {
 /// Builds and tests one connector.
 fn execute(builder: &Builder, plan: &BuildPlan) -> Result<Built> {
     let made = builder.build(plan, |_| ())?;
-    let specs = builder.check_specs(plan, &made, |_, _| ())?;
+    let specs = builder.check_specs(plan, SpecOf::Built(&made), |_, _| ())?;
     let started = |platform: &Platform| plan.runs_alone(*platform);
     let others = plan.platforms.iter().filter(|platform| !started(platform));
     others

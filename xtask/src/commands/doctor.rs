@@ -8,6 +8,7 @@ use super::Context;
 use crate::{
     flags::Json,
     model::{
+        builder::Builder,
         config::Config,
         date::Date,
         image::ImageRef,
@@ -15,7 +16,7 @@ use crate::{
         problem::{Exit, Problem},
     },
     tools::{
-        buildx,
+        buildx::{self, Inspected},
         clock::today,
         docker::{Engine, EngineInfo},
         git,
@@ -26,6 +27,9 @@ use crate::{
         uv,
     },
 };
+
+/// buildx's driver that is the engine itself, so that images stay in its store.
+const OWN_DRIVER: &str = "docker";
 
 /// Below this many GB free a build of a connector or two fills the disk.
 const LITTLE_DISK: u64 = 5;
@@ -77,9 +81,18 @@ impl Check {
     }
 }
 
-/// Checks what building for `platforms` needs and stops with all problems at once.
+/// Checks what building for `platforms` with the configured builder needs and stops with all problems at once.
 pub fn preflight(context: &Context, platforms: &[Platform]) -> Result<EngineInfo> {
-    let (checks, info) = engine_checks(&context.engine, platforms);
+    preflight_with(context, platforms, &context.resolved.config.builder)
+}
+
+/// As [`preflight`], with another builder.
+pub fn preflight_with(
+    context: &Context,
+    platforms: &[Platform],
+    builder: &Builder,
+) -> Result<EngineInfo> {
+    let (checks, info) = engine_checks(&context.engine, platforms, builder);
     let problems: Vec<String> = checks
         .iter()
         .filter(|check| check.status == Status::Problem)
@@ -102,7 +115,7 @@ pub fn preflight(context: &Context, platforms: &[Platform]) -> Result<EngineInfo
 
 pub fn run(context: &Context, flags: &Json) -> Result<Exit> {
     let config = &context.resolved.config;
-    let (mut checks, engine) = engine_checks(&context.engine, &config.platforms);
+    let (mut checks, engine) = engine_checks(&context.engine, &config.platforms, &config.builder);
     checks.push(disk(
         engine.as_ref().map(|engine| engine.root.as_str()),
         &context.repo.root,
@@ -147,7 +160,11 @@ pub fn run(context: &Context, flags: &Json) -> Result<Exit> {
     })
 }
 
-fn engine_checks(engine: &Engine, platforms: &[Platform]) -> (Vec<Check>, Option<EngineInfo>) {
+fn engine_checks(
+    engine: &Engine,
+    platforms: &[Platform],
+    chosen: &Builder,
+) -> (Vec<Check>, Option<EngineInfo>) {
     let mut checks = Vec::new();
     let info = engine.info();
     match &info {
@@ -172,10 +189,16 @@ fn engine_checks(engine: &Engine, platforms: &[Platform]) -> (Vec<Check>, Option
         )),
         Ok(version) => {
             checks.push(Check::ok("buildx", version.to_string()));
-            platforms_here = info
-                .as_ref()
-                .ok()
-                .and_then(|_| buildx::platforms(engine).ok());
+            if info.is_ok() {
+                let in_use = buildx::inspect(engine, None);
+                checks.extend(builder(engine, chosen, in_use.as_ref().ok()));
+                // The engine itself, whoever builds, is what runs `spec`.
+                let own = match in_use {
+                    Ok(in_use) if in_use.driver == OWN_DRIVER => Ok(in_use),
+                    _ => buildx::inspect(engine, Some("default")),
+                };
+                platforms_here = own.ok().map(|own| own.platforms);
+            }
         }
         Err(error) => checks.push(Check::problem(
             "buildx",
@@ -192,6 +215,29 @@ fn engine_checks(engine: &Engine, platforms: &[Platform]) -> (Vec<Check>, Option
     };
     checks.push(emulation(&info, &here, platforms));
     (checks, Some(info))
+}
+
+/// What is wrong with the builder that was chosen.
+fn builder(engine: &Engine, chosen: &Builder, in_use: Option<&Inspected>) -> Option<Check> {
+    match (chosen, in_use) {
+        (Builder::Named(name), _) => {
+            let error = buildx::inspect(engine, Some(name)).err()?;
+            Some(Check::problem(
+                "builder",
+                format!("{error:#}"),
+                "`docker buildx ls` lists those there are",
+            ))
+        }
+        (Builder::Docker | Builder::Auto, Some(in_use)) if in_use.driver != OWN_DRIVER => {
+            let Inspected { name, driver, .. } = in_use;
+            Some(Check::problem(
+                "builder",
+                format!("{name}, the one in use, is of the kind {driver}, which keeps no images"),
+                format!("`docker buildx use default`, or build with it: --builder {name}"),
+            ))
+        }
+        _ => None,
+    }
 }
 
 fn image_store(info: &EngineInfo) -> Check {

@@ -13,7 +13,7 @@ use super::{
     wheels::Wheels,
 };
 use crate::{
-    model::platform::Platform,
+    model::{image::ImageRef, platform::Platform},
     plan::{
         assembly::Method,
         build::{BuildPlan, SpecCheck},
@@ -21,7 +21,7 @@ use crate::{
     tools::{
         buildx,
         docker::{Engine, NOT_STARTED},
-        engine_store::Sent,
+        engine_store::{Load, Sent},
         files::remove_directory,
         layout::Layout,
         machine_check::{self, Seen},
@@ -51,14 +51,14 @@ pub struct Made {
 
 impl Made {
     /// Puts one platform's half into the engine's store, unless it is there since its build.
-    pub fn load(&self, engine: &Engine, plan: &BuildPlan, platform: Platform) -> Result<()> {
-        self.send(engine, plan, platform, Sent::Everything)
+    pub fn load(&self, context: &Context, plan: &BuildPlan, platform: Platform) -> Result<()> {
+        self.send(context, plan, platform, Sent::Everything)
             .map(drop)
     }
 
     fn send(
         &self,
-        engine: &Engine,
+        context: &Context,
         plan: &BuildPlan,
         platform: Platform,
         send: Sent,
@@ -67,27 +67,45 @@ impl Made {
             return Ok(None);
         }
         let _turn = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        let (image, base) = (&plan.image, &plan.base.used);
-        let sent = engine.load(&self.layout, platform, image, base, send)?;
-        Ok(Some(sent))
+        let load = Load {
+            layout: &self.layout,
+            platform,
+            name: &plan.image,
+            base: &plan.base.used,
+            say: &|line| context.report.note(line),
+        };
+        Ok(Some(context.engine.load(&load, send)?))
     }
 
     /// Runs `spec` from what the engine has of the image's layers; sends it those that it lacks.
     pub fn run_spec(
         &self,
-        engine: &Engine,
+        context: &Context,
         plan: &BuildPlan,
         check: &SpecCheck,
     ) -> Result<Finished> {
-        let run = || engine.run_spec(&plan.image, check.platform, check.limit);
-        let sent = self.send(engine, plan, check.platform, Sent::Small)?;
+        let run = || {
+            context
+                .engine
+                .run_spec(&plan.image, check.platform, check.limit)
+        };
+        let sent = self.send(context, plan, check.platform, Sent::Small)?;
         let finished = run()?;
         if sent == Some(Sent::Small) && finished.status.code() == Some(NOT_STARTED) {
-            self.load(engine, plan, check.platform)?;
+            self.load(context, plan, check.platform)?;
             return run();
         }
         Ok(finished)
     }
+}
+
+/// What `spec` is run of.
+#[derive(Debug, Clone, Copy)]
+pub enum SpecOf<'a> {
+    /// What was built.
+    Built(&'a Made),
+    /// What a registry has, named by its digest.
+    Pulled(&'a ImageRef),
 }
 
 impl Drop for Made {
@@ -165,7 +183,7 @@ impl<'a> Builder<'a> {
 
     /// Puts one platform's half of an image into the engine's store, unless it is there since its build.
     pub fn load(&self, plan: &BuildPlan, made: &Made, platform: Platform) -> Result<()> {
-        made.load(&self.context.engine, plan, platform)
+        made.load(self.context, plan, platform)
     }
 
     /// Builds the connector's own package as its image does, in the same stage, and gives the files that made.
@@ -195,13 +213,13 @@ impl<'a> Builder<'a> {
     pub fn check_specs(
         &self,
         plan: &BuildPlan,
-        made: &Made,
+        of: SpecOf<'_>,
         log: impl Fn(&SpecCheck, &str) + Sync,
     ) -> Result<Vec<CheckedSpec>> {
         let jobs = self.context.resolved.config.parallelism();
         let image = specs::Image {
             plan,
-            made,
+            of,
             bases: self.assembler.as_ref().map(|assembler| &assembler.bases),
         };
         let mut checks: Vec<&SpecCheck> = plan.specs.iter().collect();

@@ -140,9 +140,7 @@ impl Context<'_> {
 
     /// Makes the sandbox the engine to work with, its registry the one to publish to, and its images the stand-ins.
     fn enter(&mut self, up: &Up) -> Result<()> {
-        self.engine = Engine {
-            host: Some(up.docker_host.clone()),
-        };
+        self.engine = Engine::at(up.docker_host.clone());
         // What configuration stands in goes first.
         let mut stand_ins = up.stand_ins.clone();
         stand_ins.extend(self.resolved.config.stand_ins.clone());

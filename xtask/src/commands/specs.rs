@@ -10,7 +10,10 @@ use camino::Utf8PathBuf;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Context, image::Made};
+use super::{
+    Context,
+    image::{Made, SpecOf},
+};
 use crate::{
     model::{platform::Platform, problem::Problem, run_as::RunAs},
     plan::{
@@ -76,9 +79,19 @@ struct Heard {
 #[derive(Clone, Copy)]
 pub struct Image<'i> {
     pub plan: &'i BuildPlan,
-    pub made: &'i Made,
+    pub of: SpecOf<'i>,
     /// Where its base's documents are.
     pub bases: Option<&'i BaseStore<'i>>,
+}
+
+impl<'i> Image<'i> {
+    /// Only what is assembled here shares a container.
+    fn made(self) -> Result<&'i Made> {
+        match self.of {
+            SpecOf::Built(made) => Ok(made),
+            SpecOf::Pulled(image) => Err(anyhow!("{image} was not built here")),
+        }
+    }
 }
 
 impl<'a> Specs<'a> {
@@ -137,7 +150,15 @@ impl<'a> Specs<'a> {
     ) -> Result<CheckedSpec> {
         let engine = &self.context.engine;
         let step = self.step(image.plan, check);
-        let finished = image.made.run_spec(engine, image.plan, check)?;
+        let finished = match image.of {
+            SpecOf::Built(made) => made.run_spec(self.context, image.plan, check)?,
+            SpecOf::Pulled(pulled) => {
+                engine.pull(pulled, check.platform, &|line| {
+                    self.context.report.note(line);
+                })?;
+                engine.run_spec(pulled, check.platform, check.limit)?
+            }
+        };
         let ended_badly = !finished.status.success() || finished.timed_out.is_some();
         let heard = Heard {
             stdout: finished.text(),
@@ -260,7 +281,7 @@ fn run_as(image: Image<'_>, platform: Platform) -> Result<RunAs> {
         manifest: &base.manifest,
         configuration: &base.configuration,
     };
-    let of = image.made.layout.images.get(&platform);
+    let of = image.made()?.layout.images.get(&platform);
     let of = of.with_context(|| format!("the image of {} lacks {platform}", plan.connector))?;
     spec_batch::run_as(on, &plan.settings(), &of.manifest, &of.configuration)
         .map_err(|why| anyhow!("the image of {} is not as planned: {why}", plan.connector))
@@ -268,7 +289,7 @@ fn run_as(image: Image<'_>, platform: Platform) -> Result<RunAs> {
 
 /// The layer on top, packed.
 fn own_layer(image: Image<'_>, platform: Platform) -> Result<Vec<u8>> {
-    let layout = &image.made.layout;
+    let layout = &image.made()?.layout;
     let layers = layout.images[&platform].manifest.layers();
     let layer = layers.last().context("an image has layers")?;
     let path = layout.blob(&layout::digest(layer)?);

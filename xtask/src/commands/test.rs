@@ -13,7 +13,7 @@ use self::{
 };
 use super::{
     Context, doctor,
-    image::Builder,
+    image::{Builder, SpecOf},
     planner::{Ask, Planner},
     selection,
     specs::CheckedSpec,
@@ -159,7 +159,7 @@ fn try_image(
     };
     let built = format!("{} {}", plan.image, made.layout.digest());
     let mut steps = vec![Step::of("build", Ok(built))];
-    let specs = builder.check_specs(plan, &made, |_, _| ());
+    let specs = builder.check_specs(plan, SpecOf::Built(&made), |_, _| ());
     let spec = match specs.and_then(|specs| specs.into_iter().next().context("no spec was run")) {
         Ok(CheckedSpec {
             platform, value, ..

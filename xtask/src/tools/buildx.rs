@@ -41,13 +41,33 @@ fn parse_version(text: &str) -> Option<semver::Version> {
     semver::Version::parse(core).ok()
 }
 
-/// Platforms whose programs the default builder can run, natively or emulated.
-pub fn platforms(engine: &Engine) -> Result<Vec<Platform>> {
-    let printed = engine
-        .docker(&["buildx", "inspect"])?
-        .limit(QUESTION)
-        .read()?;
-    Ok(parse_platforms(&printed))
+/// One of buildx's builders.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Inspected {
+    pub name: String,
+    /// `docker` is the engine itself; all others (`docker-container`, `remote`, `kubernetes`) keep no images to run.
+    pub driver: String,
+    /// Platforms whose programs it can run, natively or emulated.
+    pub platforms: Vec<Platform>,
+}
+
+/// A builder by its name, or the one in use; an error when there is none, or none that answers.
+pub fn inspect(engine: &Engine, name: Option<&str>) -> Result<Inspected> {
+    let words: Vec<&str> = ["buildx", "inspect"].into_iter().chain(name).collect();
+    let printed = engine.docker(&words)?.limit(QUESTION).read()?;
+    Ok(parse_inspected(&printed))
+}
+
+fn parse_inspected(text: &str) -> Inspected {
+    let value = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key));
+        line.unwrap_or_default().trim().to_owned()
+    };
+    Inspected {
+        name: value("Name:"),
+        driver: value("Driver:"),
+        platforms: parse_platforms(text),
+    }
 }
 
 /// The line `Platforms: linux/amd64*, linux/arm64`; a star marks those that were asked for by hand.

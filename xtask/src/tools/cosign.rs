@@ -1,6 +1,6 @@
 //! cosign: signs images in their registry.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
@@ -35,14 +35,18 @@ pub fn ready() -> Result<Signing, Problem> {
         .help("install cosign 2 (https://docs.sigstore.dev), or publish without --sign"))
 }
 
-/// Signs `image`, which is named by its digest. A signature by key is not entered in the public log.
-pub fn sign(image: &str) -> Result<()> {
+/// Signs `image`, which is named by its digest, with the registry credentials of docker's configuration directory. A
+/// signature by key is not entered in the public log.
+pub fn sign(image: &str, configuration: Option<&Path>) -> Result<()> {
     let shell = Shell::new().context("open a shell")?;
     let mut flags = vec!["--yes"];
     if by_key() {
         flags.extend(["--key", "env://COSIGN_PRIVATE_KEY", "--tlog-upload=false"]);
     }
     flags.extend(insecure(image));
+    if let Some(directory) = configuration {
+        shell.set_var("DOCKER_CONFIG", directory);
+    }
     Program::from(cmd!(shell, "cosign sign {flags...} {image}"))
         .limit(SIGN)
         .output()

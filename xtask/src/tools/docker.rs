@@ -1,7 +1,11 @@
 //! The docker client and the engine behind it.
 
 use std::{
-    sync::atomic::{AtomicU32, Ordering},
+    path::Path,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -9,7 +13,10 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use xshell::{Shell, cmd};
 
-use super::process::{Finished, Program};
+use super::{
+    docker_login::Login,
+    process::{Finished, Program},
+};
 use crate::model::{
     image::ImageRef,
     platform::Platform,
@@ -31,6 +38,8 @@ const QUESTION: Duration = Duration::from_secs(30);
 pub struct Engine {
     /// `unix:///path/docker.sock`; None leaves the choice to the docker client.
     pub host: Option<String>,
+    /// The client's configuration once a run has logged in, instead of the user's.
+    login: Arc<OnceLock<Login>>,
 }
 
 /// A run of one command of an image.
@@ -82,12 +91,37 @@ impl Engine {
         named.unwrap_or_else(|| "docker's default address".to_owned())
     }
 
+    /// The engine at an address.
+    pub fn at(host: String) -> Engine {
+        Engine {
+            host: Some(host),
+            ..Engine::default()
+        }
+    }
+
+    /// The private configuration of a run that logs in; made when it is first asked for.
+    pub fn private_configuration(&self) -> Result<&Login> {
+        if self.login.get().is_none() {
+            // Whoever comes second throws an equal one away.
+            let _ = self.login.set(Login::new()?);
+        }
+        self.login.get().context("a login was just made")
+    }
+
+    /// What DOCKER_CONFIG is for those who share the run's logins; None leaves it as it is.
+    pub fn configuration(&self) -> Option<&Path> {
+        self.login.get().map(Login::directory)
+    }
+
     /// `docker ARGS` against this engine.
     pub fn docker(&self, args: &[&str]) -> Result<Program> {
         let shell = Shell::new().context("open a shell")?;
         let mut cmd = cmd!(shell, "docker {args...}");
         if let Some(host) = &self.host {
             cmd = cmd.env("DOCKER_HOST", host).env_remove("DOCKER_CONTEXT");
+        }
+        if let Some(directory) = self.configuration() {
+            cmd = cmd.env("DOCKER_CONFIG", directory);
         }
         Ok(Program::from(cmd))
     }

@@ -7,13 +7,14 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use camino::Utf8PathBuf;
 
 use super::{
     docker::Engine,
     layout::{self, Layout, OCI_LAYOUT, index_of},
     process::{Finished, check_interrupted},
+    retry::{self, Policy, SayingClock},
 };
 use crate::model::{image::ImageRef, platform::Platform, problem::Problem};
 
@@ -30,19 +31,30 @@ pub enum Sent {
     Everything,
 }
 
+/// An image to put into an engine's store.
+pub struct Load<'a> {
+    pub layout: &'a Layout,
+    pub platform: Platform,
+    pub name: &'a ImageRef,
+    /// Where layers come from that the layout does not hold.
+    pub base: &'a ImageRef,
+    /// Hears of each retry of the base's pull.
+    pub say: &'a (dyn Fn(&str) + Sync),
+}
+
 impl Engine {
     /// Makes `layout` the engine's image `name`, with the layers of one of its platforms; those of the others come by
     /// further calls. Layers that the layout does not hold come from `base`, which is pulled when the engine lacks it.
     /// Gives what was sent in the end. After [`Sent::Small`] the image may lack layers: engines since Docker 27 take in
     /// such a one without a word and fail when it is started.
-    pub fn load(
-        &self,
-        layout: &Layout,
-        platform: Platform,
-        name: &ImageRef,
-        base: &ImageRef,
-        mut send: Sent,
-    ) -> Result<Sent> {
+    pub fn load(&self, load: &Load<'_>, mut send: Sent) -> Result<Sent> {
+        let Load {
+            layout,
+            platform,
+            name,
+            base,
+            say,
+        } = *load;
         let what = || format!("put {name} for {platform} into the engine's store");
         let mut pulled = false;
         loop {
@@ -56,7 +68,8 @@ impl Engine {
             // containerd names the first blob that it did not find; the base is small next to sending ours in vain.
             let lacks_ours = ours.keys().any(|digest| finished.tail().contains(digest));
             if !pulled && finished.tail().contains("not found") {
-                self.pull(base, platform).with_context(what)?;
+                let pulled_base = self.pull(base, platform, say);
+                pulled_base.map_err(no_base).with_context(what)?;
                 pulled = true;
                 if lacks_ours {
                     send = Sent::Everything;
@@ -96,18 +109,32 @@ impl Engine {
             .finish()
     }
 
-    /// Fetches one platform of an image from its registry.
-    pub fn pull(&self, image: &ImageRef, platform: Platform) -> Result<()> {
+    /// Fetches one platform of an image from its registry, as often as the policy allows; `say` hears of each retry.
+    pub fn pull(
+        &self,
+        image: &ImageRef,
+        platform: Platform,
+        say: &(dyn Fn(&str) + Sync),
+    ) -> Result<()> {
+        let what = format!("docker pull {image}");
+        retry::retry(&Policy::NETWORK, &SayingClock::new(&what, say), || {
+            self.pull_once(image, platform)
+                .map_err(retry::failed_program)
+        })
+    }
+
+    /// As [`pull`](Self::pull), where a failure is told by a later step.
+    pub fn pull_once(&self, image: &ImageRef, platform: Platform) -> Result<()> {
         let (image, platform) = (image.to_string(), platform.to_string());
         let args = ["pull", "--quiet", "--platform", &platform, &image];
-        let finished = self.docker(&args)?.limit(LOAD).finish()?;
-        if finished.status.success() {
-            return Ok(());
-        }
-        Err(Problem::failure(finished.error().message)
-            .help("check connectorBuildOptions.baseImage in metadata.yaml, the network, and `mirrors` in `cargo xtask config`")
-            .into())
+        self.docker(&args)?.limit(LOAD).output().map(drop)
     }
+}
+
+fn no_base(error: Error) -> Problem {
+    Problem::failure(format!("{error:#}")).help(
+        "check connectorBuildOptions.baseImage in metadata.yaml, the network, and `mirrors` in `cargo xtask config`",
+    )
 }
 
 impl Layout {

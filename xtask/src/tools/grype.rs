@@ -10,7 +10,7 @@ use xshell::{Shell, cmd};
 use super::{
     docker::Engine,
     process::{self, Program},
-    retry::{Clock, Failed, Policy, SayingClock, retry},
+    retry::{Failed, Policy, SayingClock, retry},
     uv,
 };
 use crate::model::{
@@ -157,11 +157,7 @@ impl Grype {
 
     /// Asks for a newer database, several times where the network fails.
     pub fn update(&self, policy: &Policy, say: &(dyn Fn(&str) + Sync)) -> Result<()> {
-        let waiting = SayingClock {
-            clock: Clock::default(),
-            what: "update the vulnerability database",
-            say,
-        };
+        let waiting = SayingClock::new("update the vulnerability database", say);
         retry(policy, &waiting, || {
             let run = || self.program(&["db", "update"], &[])?.limit(UPDATE).finish();
             let finished = run().map_err(Failed::for_good)?;

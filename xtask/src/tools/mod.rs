@@ -7,6 +7,7 @@ pub mod clock;
 pub mod cosign;
 pub mod docker;
 pub mod docker_images;
+pub mod docker_login;
 pub mod engine_store;
 pub mod files;
 pub mod git;

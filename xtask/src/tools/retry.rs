@@ -117,6 +117,16 @@ pub struct SayingClock<'a> {
     pub say: &'a (dyn Fn(&str) + Sync),
 }
 
+impl<'a> SayingClock<'a> {
+    pub fn new(what: &'a str, say: &'a (dyn Fn(&str) + Sync)) -> SayingClock<'a> {
+        SayingClock {
+            clock: Clock::default(),
+            what,
+            say,
+        }
+    }
+}
+
 impl Waiting for SayingClock<'_> {
     fn now(&self) -> Duration {
         self.clock.now()
@@ -190,6 +200,43 @@ fn backoff(policy: &Policy, number: u32) -> Duration {
 /// Statuses that say "not now": RFC 9110 and 6585, and 5xx, which are the server's fault.
 pub fn is_transient(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 500..=599)
+}
+
+/// A program that talks to a registry failed: what it printed tells whether another try may help.
+pub fn failed_program(error: Error) -> Failed {
+    if says_transient(&format!("{error:#}")) {
+        Failed::for_now(error)
+    } else {
+        Failed::for_good(error)
+    }
+}
+
+/// Whether docker's last words (or containerd's, or Go's HTTP client's) mean a status that passes or a fault of the
+/// connection.
+fn says_transient(message: &str) -> bool {
+    const FAULTS: [&str; 12] = [
+        "toomanyrequests",
+        "429 too many requests",
+        "tls handshake timeout",
+        "i/o timeout",
+        "deadline exceeded",
+        "request canceled while waiting",
+        "connection reset",
+        "connection refused",
+        "broken pipe",
+        "server misbehaving",
+        "temporary failure in name resolution",
+        "unexpected eof",
+    ];
+    let last = message.lines().last().unwrap_or_default();
+    let last = last.trim().to_lowercase();
+    // `…: 502 Bad Gateway` at the end, behind an address or not.
+    let named = last.contains("status").then(|| last.rsplit(": ").next());
+    let status = named
+        .flatten()
+        .and_then(|rest| rest.split(' ').next()?.parse().ok());
+    let status = status.is_some_and(is_transient);
+    status || last.ends_with(": eof") || FAULTS.iter().any(|fault| last.contains(fault))
 }
 
 /// How long a response asks to be left alone: Retry-After in seconds or as a date (RFC 9110, 10.2.3), or Docker
@@ -361,6 +408,58 @@ pub mod tests {
         Failed {
             error: anyhow::anyhow!("busy"),
             next: Next::Again(Duration::from_secs(seconds)),
+        }
+    }
+
+    #[test]
+    fn what_docker_said_tells_whether_it_passes() {
+        for (message, expected) in [
+            (
+                "x exited with 1\n    toomanyrequests: You have reached your pull rate limit.",
+                true,
+            ),
+            (
+                "Error response from daemon: unexpected status from HEAD request to https://r/v2/a/manifests/1: 502 Bad Gateway",
+                true,
+            ),
+            (
+                "failed to copy: httpReadSeeker: failed open: unexpected status code https://r/v2/a: 503 Service Unavailable",
+                true,
+            ),
+            (
+                "Error response from daemon: received unexpected HTTP status: 500 Internal Server Error",
+                true,
+            ),
+            (
+                "Error response from daemon: Get \"https://r/v2/\": net/http: TLS handshake timeout",
+                true,
+            ),
+            (
+                "Error response from daemon: Get \"http://r/v2/\": dial tcp 127.0.0.1:9: connect: connection refused",
+                true,
+            ),
+            (
+                "Error response from daemon: Get \"http://r/v2/\": EOF",
+                true,
+            ),
+            (
+                "Error response from daemon: manifest for r/a:1 not found: manifest unknown",
+                false,
+            ),
+            (
+                "Error response from daemon: pull access denied for a, repository does not exist",
+                false,
+            ),
+            (
+                "unexpected status from HEAD request to https://r/v2/a/manifests/1: 403 Forbidden",
+                false,
+            ),
+            (
+                "Error response from daemon: Get \"https://r/v2/\": unauthorized: incorrect username or password",
+                false,
+            ),
+        ] {
+            assert_eq!(says_transient(message), expected, "{message}");
         }
     }
 

@@ -10,7 +10,7 @@ use xshell::{Shell, cmd};
 use super::{
     pip,
     process::{self, Program},
-    retry::{self, Clock, Failed, Policy, SayingClock},
+    retry::{self, Failed, Policy, SayingClock},
 };
 use crate::model::{config::Packages, platform::Platform, problem::Problem, target::Target};
 
@@ -88,11 +88,8 @@ pub fn publish(
     let to = named("--publish-url".to_owned(), &index.upload);
     let check = named("--check-url".to_owned(), &index.simple);
     let (to, check) = (&to, &check);
-    let clock = SayingClock {
-        clock: Clock::default(),
-        what: &format!("upload {}", file.file_name().unwrap_or_default()),
-        say,
-    };
+    let what = format!("upload {}", file.file_name().unwrap_or_default());
+    let clock = SayingClock::new(&what, say);
     retry::retry(&Policy::NETWORK, &clock, || {
         let publish = cmd!(
             shell,

@@ -97,6 +97,10 @@ fn a_build_stops_with_all_problems_at_once() {
         ),
         ("old-buildx", "buildx: 0.11.2 is too old"),
         ("no-arm64", "platforms: linux/arm64 can't be run here"),
+        (
+            "own-builder",
+            "builder: cloud, the one in use, is of the kind docker-container, which keeps no images; `docker buildx use default`, or build with it: --builder cloud",
+        ),
     ] {
         repo.xtask()
             .env("FAKE_DOCKER", fault)
@@ -105,5 +109,10 @@ fn a_build_stops_with_all_problems_at_once() {
             .says("this machine can't build images")
             .says(expected);
     }
+    repo.xtask()
+        .run(&[&build[..], &["--builder", "nowhere"]].concat())
+        .code(3)
+        .says("builder: `docker buildx inspect nowhere` exited with 1")
+        .says("no builder \"nowhere\" found");
     assert!(!repo.log().contains("buildx build"), "{}", repo.log());
 }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     commands::{
         Context,
-        image::{Builder, Made},
+        image::{Builder, Made, SpecOf},
         package,
         scan::{ScanOutcome, Scans},
     },
@@ -28,7 +28,7 @@ use crate::{
             Action, Tagging,
             latest::{self, LatestMove},
             may_tag,
-            steps::{Does, Planned, PublishPlan, Step},
+            steps::{Does, Planned, PublishPlan, Step, Tests},
         },
         scan::Verdict,
     },
@@ -66,8 +66,8 @@ pub struct Done {
     made: Option<Made>,
     /// The scan that ran beside the spec checks.
     scan: Option<Result<ScanOutcome>>,
-    /// What the scan said, when it lets the image pass.
-    scanned: Option<ScanOutcome>,
+    /// What the scan said.
+    pub scanned: Option<ScanOutcome>,
 }
 
 /// One connector's work.
@@ -232,7 +232,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Checks the spec, and has the scan run meanwhile: the one waits for an emulated container, the other for a program.
+    /// Checks the spec, and has a scan that comes later run meanwhile: the one waits for an emulated container, the other
+    /// for a program.
     fn specs(&self) -> Result<()> {
         let (builder, plan) = self.builder()?;
         let (record, connector) = (self.run.record, &self.plan.target.connector);
@@ -242,11 +243,17 @@ impl Work<'_> {
         };
         let done = self.done.borrow();
         let made = done.made.as_ref().context("check what was built")?;
-        let scans = self.run.scans.filter(|_| self.plan.does(Step::Scan));
+        let pulled = self.pushed_image(made.layout.digest());
+        let tested = match self.plan.tests {
+            Tests::WhatIsBuilt => SpecOf::Built(made),
+            Tests::WhatIsPulled => SpecOf::Pulled(&pulled),
+        };
+        let to_come = self.plan.does(Step::Scan) && done.scanned.is_none();
+        let scans = self.run.scans.filter(|_| to_come);
         let of = self.connector;
         let (specs, scan) = thread::scope(|scope| {
             let scan = scans.map(|scans| scope.spawn(move || scans.of_layout(of, &made.layout)));
-            let specs = builder.check_specs(plan, made, log);
+            let specs = builder.check_specs(plan, tested, log);
             let scan = scan.map(joined);
             (specs, scan)
         });
@@ -273,7 +280,9 @@ impl Work<'_> {
             _ => outcome.counts.summary(),
         };
         self.set(&[(Output::ScanSummary, summary.clone())])?;
-        if outcome.blocks {
+        let blocks = outcome.blocks;
+        self.done.borrow_mut().scanned = Some(outcome);
+        if blocks {
             let problem = Problem::failure(format!(
                 "the scan of {} says {summary}, and `scan.on-finding` is block",
                 self.connector.name
@@ -281,7 +290,6 @@ impl Work<'_> {
             let help = "`cargo xtask connector scan` shows all of it; `scan.ignore` holds what is borne for a while";
             return Err(problem.help(help).into());
         }
-        self.done.borrow_mut().scanned = Some(outcome);
         Ok(())
     }
 
@@ -306,7 +314,6 @@ impl Work<'_> {
             scans.attach(&self.repository, scanned)?;
         }
         drop(done);
-        self.sign()?;
         self.log(Step::Push, &line)?;
         step.done(line);
         Ok(())
@@ -318,14 +325,24 @@ impl Work<'_> {
             return Ok(());
         }
         let (digest, _) = self.built()?;
-        let image = format!("{}@{digest}", self.repository.full_name());
-        cosign::sign(&image)?;
+        let image = self.pushed_image(&digest).to_string();
+        cosign::sign(&image, self.run.context.engine.configuration())?;
         let line = format!("check the signature: {}", cosign::verify_line(&image));
         self.run.context.report.note(&line);
         self.note(line)
     }
 
+    /// What was pushed, named by its digest alone.
+    fn pushed_image(&self, digest: &Digest) -> ImageRef {
+        ImageRef {
+            tag: None,
+            digest: Some(digest.clone()),
+            ..self.plan.target.image.clone()
+        }
+    }
+
     fn tag(&self) -> Result<()> {
+        self.sign()?;
         let image = &self.plan.target.image;
         let (ours, document) = self.built()?;
         let reference = tag_of(image)?;

@@ -6,7 +6,9 @@ mod outputs;
 mod results;
 
 use std::{
+    collections::BTreeSet,
     num::NonZeroUsize,
+    slice,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -166,6 +168,7 @@ impl<'a> Publishing<'a> {
         } = *self;
         let tag = local_tag()?;
         let native = native(context, flags, &looked)?;
+        self.log_in(&looked)?;
         let planner = planner(context, flags, &looked, native, &tag)?;
         let prepared = plans(looked, planner.as_ref(), flags, jobs);
         let plans = || prepared.iter().flat_map(|one| one.plan.iter());
@@ -202,6 +205,37 @@ impl<'a> Publishing<'a> {
         let exit = results.report(context, flags)?;
         check_interrupted()?;
         Ok(exit)
+    }
+
+    /// Gives docker the environment's credentials for the registries that it will pull from.
+    fn log_in(&self, looked: &[Looked<'_>]) -> Result<()> {
+        let credentials = self.registries.credentials();
+        if !credentials.beyond_docker() {
+            return Ok(());
+        }
+        let targets = looked.iter().filter(|one| builds(slice::from_ref(one)));
+        let hosts: BTreeSet<&str> = targets
+            .flat_map(|one| {
+                let Target { base, image, .. } = &one.target;
+                [base.used.registry.as_str(), image.registry.as_str()]
+            })
+            .collect();
+        if hosts.is_empty() {
+            return Ok(());
+        }
+        let engine = &self.context.engine;
+        engine.private_configuration()?;
+        for host in hosts {
+            if let Some(credential) = credentials.given_for(host) {
+                let (policy, report) = (self.registries.policy(), self.context.report);
+                let done = engine.log_in(host, credential, policy, &|line| report.note(line));
+                match (done, self.flags.mode()) {
+                    (Err(error), Mode::DryRun) => report.warning(format_args!("{error:#}")),
+                    (done, _) => done?,
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Asks registry and package index about every connector.
@@ -325,8 +359,9 @@ fn native(context: &Context, flags: &Publish, looked: &[Looked<'_>]) -> Result<P
     if flags.plan || !builds(looked) {
         return Ok(Platform::host());
     }
-    let platforms = &context.resolved.config.platforms;
-    Ok(doctor::preflight(context, platforms)?.native())
+    let config = &context.resolved.config;
+    let builder = flags.builder.as_ref().unwrap_or(&config.builder);
+    Ok(doctor::preflight_with(context, &config.platforms, builder)?.native())
 }
 
 /// None when nothing is built.

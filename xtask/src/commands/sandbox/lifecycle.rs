@@ -290,9 +290,7 @@ impl<'a> Sandbox<'a> {
         registry: &str,
         report: &Report,
     ) -> Result<BTreeMap<String, ImageRef>> {
-        let engine = Engine {
-            host: Some(self.layout.docker_host()),
-        };
+        let engine = Engine::at(self.layout.docker_host());
         let inputs = base_images::Inputs {
             layout: &self.layout,
             engine: &engine,

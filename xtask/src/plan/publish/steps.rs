@@ -23,9 +23,20 @@ pub struct PublishPlan {
     /// The digest that this repository last published under the tag.
     pub published: Option<Digest>,
     pub platforms: Vec<Platform>,
+    pub tests: Tests,
     pub steps: Vec<Planned>,
     /// None when nothing is built.
     pub build: Option<BuildPlan>,
+}
+
+/// Where the image that is tested comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tests {
+    /// The engine's store; only what passed is pushed.
+    WhatIsBuilt,
+    /// The registry, by the digest that was pushed without a tag: the builder keeps no images to run.
+    WhatIsPulled,
 }
 
 /// One step, and why it is done or not.
@@ -101,8 +112,10 @@ pub struct Inputs<'a> {
 impl PublishPlan {
     pub fn new(inputs: Inputs<'_>) -> PublishPlan {
         let action = inputs.action();
+        let tests = inputs.tests(action);
         PublishPlan {
-            steps: steps(&inputs, action),
+            steps: steps(&inputs, action, tests),
+            tests,
             action,
             existing: inputs.existing,
             found: inputs.found,
@@ -165,6 +178,14 @@ impl Inputs<'_> {
         )
     }
 
+    fn tests(&self, action: Action) -> Tests {
+        let elsewhere = self.build.as_ref().and_then(BuildPlan::builder).is_some();
+        match elsewhere && action.pushes() {
+            true => Tests::WhatIsPulled,
+            false => Tests::WhatIsBuilt,
+        }
+    }
+
     /// Whether an image or a package is built.
     pub fn builds(&self) -> bool {
         let action = self.action();
@@ -172,21 +193,25 @@ impl Inputs<'_> {
     }
 }
 
-fn steps(inputs: &Inputs<'_>, action: Action) -> Vec<Planned> {
+fn steps(inputs: &Inputs<'_>, action: Action, tests: Tests) -> Vec<Planned> {
     let mut steps = vec![run(Step::Exists, inputs.found.describe())];
     steps.push(built(action, Step::Build, build_reason(inputs, action)));
     let platforms = platform::join(inputs.platforms);
-    steps.push(built(action, Step::Spec, spec_reason(inputs)));
-    steps.push(built(
+    let spec = built(action, Step::Spec, spec_reason(inputs, tests));
+    let scan = built(
         action,
         Step::Scan,
         format!("what {platforms} hold, before any of it is pushed"),
-    ));
-    steps.push(pushed(
+    );
+    let push = pushed(
         action,
         Step::Push,
         "by digest, without a tag; what is there already is left".to_owned(),
-    ));
+    );
+    steps.extend(match tests {
+        Tests::WhatIsBuilt => [spec, scan, push],
+        Tests::WhatIsPulled => [scan, push, spec],
+    });
     steps.push(pushed(action, Step::Tag, tag_reason(inputs, action)));
     steps.push(pushed(
         action,
@@ -199,7 +224,7 @@ fn steps(inputs: &Inputs<'_>, action: Action) -> Vec<Planned> {
     steps
 }
 
-fn spec_reason(inputs: &Inputs<'_>) -> String {
+fn spec_reason(inputs: &Inputs<'_>, tests: Tests) -> String {
     let specs = inputs.build.iter().flat_map(|build| &build.specs);
     let left_out: Vec<Platform> = specs
         .filter(|check| check.trial == Trial::LeftOut)
@@ -210,10 +235,11 @@ fn spec_reason(inputs: &Inputs<'_>) -> String {
         .iter()
         .filter(|platform| !left_out.contains(platform));
     let tried: Vec<Platform> = tried.copied().collect();
-    let line = format!(
-        "on {}, of the very image that is pushed",
-        platform::join(&tried)
-    );
+    let of = match tests {
+        Tests::WhatIsBuilt => "the very image that is pushed",
+        Tests::WhatIsPulled => "what is pulled by the digest pushed",
+    };
+    let line = format!("on {}, of {of}", platform::join(&tried));
     match left_out.is_empty() {
         true => line,
         false => format!("{line}; not on {}", platform::join(&left_out)),

@@ -83,12 +83,22 @@ impl Credentials {
         }
     }
 
+    /// Whether the environment gives something that docker does not know by itself.
+    pub fn beyond_docker(&self) -> bool {
+        self.hub.is_some() || env::var_os("DOCKER_AUTH_CONFIG").is_some_and(|text| !text.is_empty())
+    }
+
+    /// The action's variables, where they are a registry's.
+    pub fn given_for(&self, registry: &str) -> Option<&Credential> {
+        self.hub
+            .as_ref()
+            .filter(|_| is_docker_hub(registry) || is_loopback(registry))
+    }
+
     /// What is known for a registry (host and port). The action's variables are Docker Hub's, and those of a registry on
     /// this host, which stands in for it; no other registry is shown them.
     pub fn of(&self, registry: &str) -> Result<Option<Credential>> {
-        if let Some(hub) = &self.hub
-            && (is_docker_hub(registry) || is_loopback(registry))
-        {
+        if let Some(hub) = self.given_for(registry) {
             return Ok(Some(hub.clone()));
         }
         let server = if is_docker_hub(registry) {

@@ -23,7 +23,10 @@ use camino::Utf8PathBuf;
 use ureq::Agent;
 
 pub use self::{
-    address::is_loopback, attachments::Attachment, credentials::Credentials, push::push_layout,
+    address::{is_docker_hub, is_loopback},
+    attachments::Attachment,
+    credentials::{Credential, Credentials},
+    push::push_layout,
 };
 use self::{challenge::Challenge, limiter::Limiter};
 use super::{http, retry::Policy};
@@ -146,6 +149,14 @@ impl<'a> Registries<'a> {
             moving: http::downloading(answer),
             ..self
         }
+    }
+
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// Asks for Docker Hub's API at another address.

@@ -17,9 +17,7 @@ use url::form_urlencoded::Serializer;
 use super::{Registries, challenge::Challenge, credentials::Credential};
 use crate::{
     model::problem::Problem,
-    tools::retry::{
-        self, Clock, Failed, Next, SayingClock, network_fault, status_of, unexpected_status,
-    },
+    tools::retry::{self, Failed, Next, SayingClock, network_fault, status_of, unexpected_status},
 };
 
 /// Manifests and configurations have kilobytes; the specification lets registries refuse manifests above 4 MiB.
@@ -57,11 +55,7 @@ impl Registries<'_> {
             }
             read(response)
         };
-        let clock = SayingClock {
-            clock: Clock::default(),
-            what,
-            say: &*self.say,
-        };
+        let clock = SayingClock::new(what, &*self.say);
         let result = retry::retry(&self.policy, &clock, || {
             let result = attempt();
             if let Err(Failed {

@@ -512,3 +512,116 @@ fn wrong_credentials_are_said_and_shown_nowhere() {
     );
     assert!(!repo.log().contains(RIGHT));
 }
+
+/// A builder that keeps no images: what was pushed is pulled by its digest and tested, and only then gets a tag.
+#[test]
+fn what_another_builder_made_is_pulled_by_digest_and_tested_before_it_has_a_tag() {
+    let registry = Registry::start();
+    let flags = ["--builder=cloud", "--push-latest"];
+    let run = |repo: &Monorepo, variables: &[(&str, &str)], code: i32| {
+        let mut xtask = repo.xtask();
+        for (name, value) in variables {
+            xtask = xtask.env(name, value);
+        }
+        let registry = format!("--registry={}/airbyte", registry.address);
+        let start = ["connector", "publish", "source-a", "--dry-run=false"];
+        let words = [&start[..], &[&registry, "--json"], &flags].concat();
+        xtask
+            .env("DOCKER_CONFIG", repo.scratch().to_str().unwrap())
+            .run(&words)
+            .code(code)
+    };
+    // A spec that is none: what was pushed stays without a tag.
+    let repo = one();
+    let failed = run(&repo, &[("FAKE_SPEC", "hello")], 1);
+    assert!(failed.stderr.contains("spec of source-a"), "{failed:#?}");
+    let digest = failed.json()["connectors"][0]["digest"].clone();
+    let digest = digest.as_str().unwrap();
+    assert_eq!(registry.digest(digest), digest);
+    assert_eq!(registry.digest("1.2.3"), "");
+    // The limit of pulls is met once, said once, and waited for.
+    let repo = one();
+    let done = run(&repo, &[("FAKE_PULL_FAILS", "1")], 0);
+    let said = done.stderr.matches("pull rate limit.; trying again in");
+    assert_eq!(said.count(), 1, "{done:#?}");
+    assert_eq!(registry.digest("1.2.3"), digest);
+    let image = format!("{}/airbyte/source-a@{digest}", registry.address);
+    let log = repo.log();
+    let build = log.lines().find(|line| line.starts_with("buildx build"));
+    let build = build.unwrap();
+    assert!(
+        build.contains("--builder=cloud")
+            && !build.contains("type=image")
+            && !build.contains("--network=host"),
+        "{build}"
+    );
+    for platform in ["linux/amd64", "linux/arm64"] {
+        let pull = format!("pull --quiet --platform {platform} {image}");
+        let run = format!("--platform {platform} ");
+        let at = |found: &dyn Fn(&str) -> bool| log.lines().position(found).unwrap();
+        let pulled = at(&|line| line == pull);
+        let ran = at(&|line| {
+            line.starts_with("run ")
+                && line.contains(&run)
+                && line.ends_with(&format!("{image} spec"))
+        });
+        assert!(pulled < ran, "{log}");
+    }
+    // What is denied is asked once.
+    let repo = at_version(one(), "1.2.4");
+    let denied = "denied: requested access to the resource is denied";
+    let denied = [("FAKE_PULL_FAILS", "9"), ("FAKE_PULL_SAYS", denied)];
+    let finished = run(&repo, &denied, 1);
+    assert!(!finished.stderr.contains("trying again"), "{finished:#?}");
+    assert_eq!(registry.digest("1.2.4"), "");
+}
+
+/// The environment's credentials reach docker by standard input, in a configuration that ends with the run.
+#[test]
+fn docker_is_logged_in_for_the_run_alone() {
+    const PASSWORD: &str = "sesame-of-this-test";
+    let (registry, repo) = (Registry::start(), one());
+    let own = repo.scratch().join("docker");
+    fs::create_dir_all(own.join("buildx")).unwrap();
+    let config = r#"{"auths": {"ghcr.io": {"auth": "YTpi"}}}"#;
+    fs::write(own.join("config.json"), config).unwrap();
+    let flag = format!("--registry={}/airbyte", registry.address);
+    let publish = |variables: &[(&str, &str)]| {
+        let mut xtask = repo.xtask();
+        for (name, value) in variables {
+            xtask = xtask.env(name, value);
+        }
+        xtask
+            .env("DOCKER_CONFIG", own.to_str().unwrap())
+            .env("FAKE_PASSWORD", PASSWORD)
+            .run(&["connector", "publish", "source-a", "--dry-run=false", &flag])
+    };
+    let ours = |password| {
+        [
+            ("DOCKER_HUB_USERNAME", "me"),
+            ("DOCKER_HUB_PASSWORD", password),
+        ]
+    };
+    publish(&ours("another"))
+        .code(1)
+        .says("log in to ")
+        .says("incorrect username or password");
+    assert_eq!(registry.digest("1.2.3"), "");
+    publish(&ours(PASSWORD)).code(0);
+    let log = repo.log();
+    assert!(
+        log.contains("login --username me --password-stdin\n")
+            && log.contains(&format!(
+                "login --username me --password-stdin {}\n",
+                registry.address
+            )),
+        "{log}"
+    );
+    let below = log
+        .lines()
+        .find_map(|line| line.strip_prefix("logged in below "));
+    let below = Path::new(below.unwrap());
+    assert!(below != own && !below.exists(), "{below:?}");
+    assert_eq!(fs::read_to_string(own.join("config.json")).unwrap(), config);
+    assert!(!log.contains(PASSWORD));
+}
