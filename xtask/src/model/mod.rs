@@ -11,6 +11,7 @@ pub mod constraint;
 pub mod date;
 pub mod definition;
 pub mod dependency;
+pub mod evidence;
 pub mod exposure;
 pub mod finding;
 #[cfg(test)]

@@ -3,10 +3,14 @@
 //! Every entry gets one of two modes, one constant date and a number as its owner; entries stand in the order of their
 //! paths, each directory before what it holds.
 
-use std::io::{self, Read, Write};
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+};
 
 use anyhow::{Context, Result};
-use flate2::{Compression, write::GzEncoder};
+use camino::Utf8Path;
+use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
 use sha2::{Digest as _, Sha256};
 use tar::{EntryType, Header};
 
@@ -108,15 +112,14 @@ impl<W: Write> LayerWriter<W> {
 
     pub fn finish(self) -> Result<Written<W>> {
         let finish = || -> io::Result<_> {
-            let archive = self.archive.into_inner()?;
-            let diff_id = Digest::finish(archive.hasher);
-            let blob = archive.inner.finish()?;
+            let (diff_id, _, gzip) = self.archive.into_inner()?.finish();
+            let (digest, size, inner) = gzip.finish()?.finish();
             let layer = Layer {
-                digest: Digest::finish(blob.hasher),
+                digest,
                 diff_id,
-                size: blob.count,
+                size,
             };
-            Ok((layer, blob.inner))
+            Ok((layer, inner))
         };
         let (layer, inner) = finish().context("finish a layer")?;
         Ok(Written { layer, inner })
@@ -138,34 +141,69 @@ fn header(kind: EntryType, mode: u32, owner: Owner, size: u64) -> Header {
     header
 }
 
-/// Hashes and counts what is written through it.
-struct Hashing<W> {
-    inner: W,
+/// Hashes and counts what is written or read through it.
+pub struct Hashing<T> {
+    inner: T,
     hasher: Sha256,
     count: u64,
 }
 
-impl<W> Hashing<W> {
-    fn new(inner: W) -> Hashing<W> {
+impl<T> Hashing<T> {
+    pub fn new(inner: T) -> Hashing<T> {
         Hashing {
             inner,
             hasher: Sha256::new(),
             count: 0,
         }
     }
+
+    /// The digest of all bytes, their number, and what they went to or came from.
+    pub fn finish(self) -> (Digest, u64, T) {
+        (Digest::finish(self.hasher), self.count, self.inner)
+    }
+
+    fn see(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.count += bytes.len() as u64;
+    }
 }
 
 impl<W: Write> Write for Hashing<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.inner.write(bytes)?;
-        self.hasher.update(&bytes[..count]);
-        self.count += count as u64;
+        self.see(&bytes[..count]);
         Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
     }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.see(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+/// The archive in the layer `blob`.
+///
+/// # Errors
+/// When it is packed in a way that is not known here: see [`is_known`].
+pub fn open(blob: &Utf8Path, media_type: &str) -> Result<Box<dyn Read>> {
+    let file = File::open(blob).with_context(|| format!("open layer {blob}"))?;
+    match media_type {
+        gzip if gzip.ends_with("gzip") => Ok(Box::new(MultiGzDecoder::new(file))),
+        tar if tar.ends_with("tar") => Ok(Box::new(file)),
+        other => anyhow::bail!("layer {blob}: {other} can't be read"),
+    }
+}
+
+/// Whether layers of this media type can be read: zstd is in use too.
+pub fn is_known(media_type: &str) -> bool {
+    media_type.ends_with("gzip") || media_type.ends_with("tar")
 }
 
 #[cfg(test)]

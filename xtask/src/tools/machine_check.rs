@@ -1,17 +1,12 @@
 //! Looks at every file of an image's layers: a program for another machine has no place there.
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, File},
-    io::Read,
-    thread,
-};
+use std::{collections::BTreeMap, fs, io::Read, thread};
 
 use anyhow::{Context, Result};
 use camino::Utf8PathBuf;
-use flate2::read::MultiGzDecoder;
 
 use super::{
+    layer,
     layout::{self, Layout},
     process::check_interrupted,
     work::each,
@@ -206,15 +201,8 @@ fn unseen(layout: &Layout, seen: &Seen) -> Result<Vec<Unseen>> {
 impl Unseen {
     fn look(&self) -> Result<Findings> {
         let path = &self.path;
-        let file = File::open(path).with_context(|| format!("open layer {path}"))?;
-        let found = if self.media_type.ends_with("gzip") {
-            tar_archive(MultiGzDecoder::new(file))
-        } else if self.media_type.ends_with("tar") {
-            tar_archive(file)
-        } else {
-            anyhow::bail!("layer {path}: {} can't be read", self.media_type)
-        };
-        found.with_context(|| format!("read layer {path}"))
+        let archive = layer::open(path, &self.media_type)?;
+        tar_archive(archive).with_context(|| format!("read layer {path}"))
     }
 }
 

@@ -9,6 +9,7 @@ pub mod docker;
 pub mod docker_images;
 pub mod docker_login;
 pub mod engine_store;
+pub mod evidence;
 pub mod files;
 pub mod git;
 pub mod github;

@@ -1,5 +1,6 @@
 //! `connector scan`: builds images and tells what is vulnerable in them.
 
+mod catalog;
 mod rescan;
 mod session;
 

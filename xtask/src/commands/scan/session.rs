@@ -3,11 +3,14 @@
 use std::{collections::BTreeSet, fs, sync::OnceLock};
 
 use anyhow::{Context as _, Result};
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use oci_spec::image::ImageConfiguration;
 use serde::Serialize;
 
-use super::lock_file;
+use super::{
+    catalog::{Catalogs, Subject},
+    lock_file,
+};
 use crate::{
     commands::Context,
     model::{
@@ -35,7 +38,7 @@ use crate::{
         process::check_interrupted,
         registry::{Attachment, Reference, Registries, Repository},
         retry::Policy,
-        syft::{self, Documents},
+        syft,
         work::each,
     },
 };
@@ -48,6 +51,7 @@ const SPDX: &str = "application/spdx+json";
 pub struct Scans<'a> {
     context: &'a Context<'a>,
     registries: &'a Registries<'a>,
+    catalogs: Catalogs<'a>,
     /// What scans need, or why it can't be had: then every scan has failed. Gathered by the first scan.
     ready: OnceLock<Result<Ready, String>>,
 }
@@ -104,6 +108,7 @@ impl<'a> Scans<'a> {
         Ok(Scans {
             context,
             registries,
+            catalogs: Catalogs::new(context, registries),
             ready: OnceLock::new(),
         })
     }
@@ -176,7 +181,7 @@ impl<'a> Scans<'a> {
         let counts = Counts::of(&exposures);
         let verdict = Verdict::of(&counts);
         let images = halves.iter().map(|half| {
-            let documents = self.documents(&half.scanned.manifest);
+            let documents = self.catalogs.documents(&half.scanned.manifest);
             ScannedImage {
                 platform: half.platform,
                 manifest: half.scanned.manifest.clone(),
@@ -212,12 +217,14 @@ impl<'a> Scans<'a> {
         image: &LayoutImage,
         latest: &[(Platform, Digest)],
     ) -> Result<Half> {
-        let manifest = &image.document.digest;
-        let documents = self.documents(manifest);
-        if !documents.cyclonedx.is_file() {
-            self.catalog(ready, connector, layout, platform, image)?;
-        }
-        let scanned = self.scanned(ready, manifest, &documents)?;
+        let subject = Subject {
+            name: &connector.metadata.docker_repository,
+            layout,
+            platform,
+            image,
+        };
+        self.catalogs.make(&ready.syft, &subject)?;
+        let scanned = self.scanned(ready, &image.document.digest)?;
         let latest = latest
             .iter()
             .find(|(of, _)| *of == platform)
@@ -261,7 +268,6 @@ impl<'a> Scans<'a> {
         manifest: &Digest,
     ) -> Result<Half> {
         let repository = self.repository(connector)?;
-        let documents = self.documents(manifest);
         if !self.fetched(connector, manifest)? {
             let image = repository.full_name();
             return Err(Problem::failure(format!(
@@ -270,7 +276,7 @@ impl<'a> Scans<'a> {
             .help("publish it again: a publish attaches what it scanned")
             .into());
         }
-        let scanned = self.scanned(ready, manifest, &documents)?;
+        let scanned = self.scanned(ready, manifest)?;
         let configuration = configuration(&repository, manifest)?;
         Ok(Half {
             platform,
@@ -282,7 +288,7 @@ impl<'a> Scans<'a> {
 
     /// Whether a list of what a published manifest holds is kept here, fetching the one attached to it.
     fn fetched(&self, connector: &Connector, manifest: &Digest) -> Result<bool> {
-        let documents = self.documents(manifest);
+        let documents = self.catalogs.documents(manifest);
         if documents.cyclonedx.is_file() {
             return Ok(true);
         }
@@ -329,7 +335,7 @@ impl<'a> Scans<'a> {
     }
 
     /// What `manifest` is vulnerable to, by the list of what it holds; asked once for each database and policy.
-    fn scanned(&self, ready: &Ready, manifest: &Digest, documents: &Documents) -> Result<Scanned> {
+    fn scanned(&self, ready: &Ready, manifest: &Digest) -> Result<Scanned> {
         let results = self.context.repo.target().join("scans");
         let path = results.join(format!("{}-{}.json", manifest.hex(), ready.key.hex()));
         if let Some(kept) = fs::read(&path)
@@ -338,7 +344,7 @@ impl<'a> Scans<'a> {
         {
             return Ok(kept);
         }
-        let source = format!("sbom:{}", documents.cyclonedx);
+        let source = format!("sbom:{}", self.catalogs.documents(manifest).cyclonedx);
         let scanned = ready.grype.scan(&source, &ready.vex)?;
         anyhow::ensure!(
             scanned.manifest == *manifest,
@@ -348,65 +354,6 @@ impl<'a> Scans<'a> {
         let text = serde_json::to_string(&scanned).context("write what was found as JSON")?;
         files::write(&path, &text)?;
         Ok(scanned)
-    }
-
-    /// Where the lists of what a manifest's image holds are kept.
-    pub fn documents(&self, manifest: &Digest) -> Documents {
-        let directory = self
-            .context
-            .repo
-            .target()
-            .join("sboms")
-            .join(manifest.hex());
-        Documents::in_directory(&directory)
-    }
-
-    /// Lists what one platform's image holds, all or nothing.
-    fn catalog(
-        &self,
-        ready: &Ready,
-        connector: &Connector,
-        layout: &Layout,
-        platform: Platform,
-        image: &LayoutImage,
-    ) -> Result<()> {
-        self.complete(layout, image)?;
-        let sboms = self.context.repo.target().join("sboms");
-        fs::create_dir_all(&sboms).with_context(|| format!("make {sboms}"))?;
-        let partial =
-            tempfile::tempdir_in(&sboms).with_context(|| format!("make a directory in {sboms}"))?;
-        let partial = Utf8Path::from_path(partial.path()).context("a path is not UTF-8")?;
-        let (single, made) = (partial.join("layout"), partial.join("documents"));
-        layout.of_platform(platform, &single)?;
-        fs::create_dir(&made).with_context(|| format!("make {made}"))?;
-        let name = &connector.metadata.docker_repository;
-        syft::catalog(&ready.syft, &single, name, &Documents::in_directory(&made))?;
-        let place = sboms.join(image.document.digest.hex());
-        // Another process may have been faster; its lists are as good.
-        if let Err(error) = fs::rename(&made, &place)
-            && !place.is_dir()
-        {
-            return Err(error).with_context(|| format!("move {made} to {place}"));
-        }
-        Ok(())
-    }
-
-    /// Brings the layers of the base image into a layout that was made without them.
-    fn complete(&self, layout: &Layout, image: &LayoutImage) -> Result<()> {
-        for descriptor in image.blobs() {
-            let digest = layout::digest(descriptor)?;
-            let path = layout.blob(&digest);
-            if !path.exists() {
-                let base = base_of(&image.configuration).with_context(|| {
-                    format!(
-                        "{digest} is not in {}, which names no base image",
-                        layout.directory
-                    )
-                })?;
-                self.registries.repository(&base).download(&digest, &path)?;
-            }
-        }
-        Ok(())
     }
 
     /// Digests of the base image's uncompressed layers; None when it can't be asked for them.
@@ -501,8 +448,7 @@ impl<'a> Scans<'a> {
             if !self.fetched(connector, manifest)? {
                 return Ok(None);
             }
-            self.scanned(ready, manifest, &self.documents(manifest))
-                .map(Some)
+            self.scanned(ready, manifest).map(Some)
         };
         let scanned = scanned().unwrap_or_else(|error| {
             self.context.report.warning(format_args!(
@@ -591,7 +537,7 @@ fn database(context: &Context, grype: &Grype) -> Result<Database> {
 }
 
 /// The image that another was built on, as its labels have it.
-fn base_of(configuration: &ImageConfiguration) -> Option<ImageRef> {
+pub fn base_of(configuration: &ImageConfiguration) -> Option<ImageRef> {
     let labels = configuration.config().as_ref()?.labels().as_ref()?;
     let label = |name: &str| labels.get(&format!("org.opencontainers.image.base.{name}"));
     let mut base: ImageRef = label("name")?.parse().ok()?;

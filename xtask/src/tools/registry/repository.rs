@@ -9,7 +9,6 @@ use anyhow::{Context, Result, bail};
 use camino::Utf8Path;
 use oci_spec::image::ImageIndex;
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 use ureq::{
     Body, RequestBuilder, SendBody,
     http::{HeaderMap, Response},
@@ -25,7 +24,7 @@ use crate::{
         image::Digest,
         manifest_document::{ACCEPT, Document},
     },
-    tools::{process::check_interrupted, retry::Failed},
+    tools::{layer::Hashing, process::check_interrupted, retry::Failed},
 };
 
 /// A thousand tags each.
@@ -209,12 +208,9 @@ impl Repository<'_> {
                 let body = expect(response, &[200])?.into_body().into_reader();
                 let mut file =
                     tempfile::NamedTempFile::new_in(directory).map_err(Failed::for_good)?;
-                let mut body = Hashing {
-                    inner: Stoppable(body),
-                    hasher: Sha256::default(),
-                };
+                let mut body = Hashing::new(Stoppable(body));
                 io::copy(&mut body, &mut file).map_err(Failed::for_now)?;
-                same(Some(digest), &Digest::finish(body.hasher))?;
+                same(Some(digest), &body.finish().0)?;
                 file.persist(into).map_err(Failed::for_good)?;
                 Ok(())
             },
@@ -384,20 +380,6 @@ fn next_page(url: &str, headers: &HeaderMap) -> Option<Url> {
 /// Nothing secret goes to another host.
 fn same_origin(start: &str, target: &Url) -> bool {
     Url::parse(start).is_ok_and(|start| start.origin() == target.origin())
-}
-
-/// Hashes what is read.
-struct Hashing<R> {
-    inner: R,
-    hasher: Sha256,
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.hasher.update(&buffer[..count]);
-        Ok(count)
-    }
 }
 
 /// Fails when Ctrl-C was pressed.

@@ -1,0 +1,110 @@
+//! Which files of a layer a cataloguer need not be shown again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Whether a file is code that no cataloguer reads: in images packages are known by what installers leave beside it.
+/// A build script can declare one, and is kept.
+pub fn is_code(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let ending = name.rsplit_once('.').map(|(_, ending)| ending);
+    name != "setup.py" && matches!(ending, Some("py" | "pyc" | "pyi"))
+}
+
+/// A layer's files, without a leading slash; directories are not among them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LayerFiles {
+    pub programs: BTreeSet<String>,
+    /// Everything else, whiteouts too, and what was left out of the layer before.
+    pub others: BTreeSet<String>,
+}
+
+impl LayerFiles {
+    fn all(&self) -> impl Iterator<Item = &str> {
+        self.programs.iter().chain(&self.others).map(String::as_str)
+    }
+}
+
+/// The programs of each layer that a cataloguer saw and learned nothing from. `named` are the files that it named, in
+/// an image of these layers. What another layer hides, or hides itself, may not have been seen (OCI image
+/// specification 1.1, "Image Layer"), so it is not among them.
+pub fn fruitless(layers: &[LayerFiles], named: &BTreeSet<String>) -> Vec<BTreeSet<String>> {
+    let mut holders: BTreeMap<&str, usize> = BTreeMap::new();
+    for path in layers.iter().flat_map(LayerFiles::all) {
+        *holders.entry(path).or_default() += 1;
+    }
+    let seen = |path: &str| holders.get(path) == Some(&1) && !is_hidden(path, &holders);
+    let of_layer = |layer: &LayerFiles| {
+        let programs = layer.programs.iter();
+        let fruitless = programs.filter(|path| !named.contains(*path) && seen(path));
+        fruitless.cloned().collect()
+    };
+    layers.iter().map(of_layer).collect()
+}
+
+/// Whether a file stands where a directory above `path` is, or a whiteout removes one of them or `path`.
+fn is_hidden(path: &str, files: &BTreeMap<&str, usize>) -> bool {
+    let whiteout = |path: &str| match path.rsplit_once('/') {
+        Some((directory, name)) => format!("{directory}/.wh.{name}"),
+        None => format!(".wh.{path}"),
+    };
+    let above = path.match_indices('/').map(|(end, _)| &path[..end]);
+    files.contains_key(whiteout(path).as_str())
+        || above.into_iter().any(|directory| {
+            files.contains_key(directory)
+                || files.contains_key(whiteout(directory).as_str())
+                || files.contains_key(format!("{directory}/.wh..wh..opq").as_str())
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_is_told_by_its_name() {
+        for (path, expected) in [
+            ("usr/lib/a.py", true),
+            ("usr/lib/__pycache__/a.cpython-311.pyc", true),
+            ("a.pyi", true),
+            ("setup.py", false),
+            ("a/setup.py", false),
+            ("py", false),
+            ("a.dist-info/METADATA", false),
+            ("a.py/b", false),
+            ("a.pyd", false),
+        ] {
+            assert_eq!(is_code(path), expected, "{path}");
+        }
+    }
+
+    fn layer(programs: &[&str], others: &[&str]) -> LayerFiles {
+        let set = |all: &[&str]| all.iter().map(|path| (*path).to_owned()).collect();
+        LayerFiles {
+            programs: set(programs),
+            others: set(others),
+        }
+    }
+
+    #[test]
+    fn what_was_seen_and_not_named_was_of_no_use() {
+        let named = BTreeSet::from(["usr/bin/python3".to_owned()]);
+        let programs = ["usr/bin/python3", "usr/lib/a.so"];
+        for (other, expected) in [
+            (layer(&[], &["usr/lib/b"]), Some("usr/lib/a.so")),
+            // Another layer has the same file, or one where a directory of it is.
+            (layer(&["usr/lib/a.so"], &[]), None),
+            (layer(&[], &["usr/lib/a.so"]), None),
+            (layer(&[], &["usr/lib"]), None),
+            // Another layer removes it.
+            (layer(&[], &["usr/lib/.wh.a.so"]), None),
+            (layer(&[], &["usr/.wh.lib"]), None),
+            (layer(&[], &[".wh.usr"]), None),
+            (layer(&[], &["usr/lib/.wh..wh..opq"]), None),
+            (layer(&[], &["usr/bin/.wh..wh..opq"]), Some("usr/lib/a.so")),
+        ] {
+            let found = fruitless(&[layer(&programs, &[]), other.clone()], &named);
+            let expected = expected.into_iter().map(str::to_owned).collect();
+            assert_eq!(found[0], expected, "{other:?}");
+        }
+    }
+}
