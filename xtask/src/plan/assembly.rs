@@ -296,13 +296,14 @@ fn descriptor(media_type: MediaType, digest: &Digest, size: u64) -> Result<Descr
         .map_err(|error| error.to_string())
 }
 
-/// From this size on a wheel has a layer of its own. In bytes.
-const LARGE: u64 = 1 << 20;
+/// From this size on a wheel has a layer of its own. In bytes. This and the numbers below share most over the fleet's locks:
+/// ARCHITECTURE.md has the table.
+const LARGE: u64 = 256 << 10;
 /// Layers of large wheels, the largest first; those that are left over go with the small ones.
 const ALONE: usize = 24;
 /// Layers of small wheels that serve every platform, and of those for one.
-const SHARED: u64 = 8;
-const NATIVE: u64 = 4;
+const SHARED: u64 = 10;
+const NATIVE: u64 = 3;
 
 /// A wheel as far as the layer it goes into is concerned.
 #[derive(Debug, Clone, Copy)]

@@ -7,15 +7,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Closure, Content, Summary};
+use super::{Closure, Content, Planned, Summary};
 use crate::{
     model::{
         lock::{Lock, Origin, content_hash},
         platform::Platform,
         pyproject::Pyproject,
+        shard::fnv1a,
         target::{Libc, Target},
     },
-    plan::entry_point::EntryPoint,
+    plan::{
+        assembly::{Runs, Wheel, group},
+        entry_point::EntryPoint,
+    },
 };
 
 fn fleet() -> Option<PathBuf> {
@@ -167,5 +171,40 @@ fn every_python_connector_has_something_to_start() {
             .map(str::to_owned)
             .collect();
         EntryPoint::choose(&name, &files, &pyproject).expect(&name);
+    }
+}
+
+/// Docker takes 127 layers; the base has a few, and whoever pulls asks for each.
+#[test]
+fn no_image_of_the_fleet_has_more_than_forty_layers_of_ours() {
+    let Some(fleet) = fleet() else { return };
+    for (name, pyproject, lock) in locked(&fleet) {
+        for platform in Platform::ALL {
+            let closure = Closure::resolve(&pyproject, &lock, target(platform)).unwrap();
+            // Locks do not tell sizes: whatever they are, there are few enough layers.
+            for large in [0, 1, 2, 5] {
+                let wheel = |planned: &Planned| {
+                    let file = &planned.how.file().name;
+                    let everywhere = file.ends_with("-none-any.whl");
+                    Wheel {
+                        name: planned.name.to_string().leak(),
+                        size: match fnv1a(file.as_bytes()).checked_rem(large) {
+                            Some(0) => 1 << 30,
+                            _ => 1,
+                        },
+                        runs: match everywhere {
+                            true => Runs::Everywhere,
+                            false => Runs::OnePlatform,
+                        },
+                    }
+                };
+                let wheels: Vec<Wheel<'_>> = closure.packages.iter().map(wheel).collect();
+                let groups = group(&wheels);
+                let grouped: usize = groups.iter().map(Vec::len).sum();
+                assert_eq!(grouped, wheels.len(), "{name}");
+                // The connector's own files are one more, the standard library's byte-code another.
+                assert!(groups.len() + 2 <= 40, "{name}: {}", groups.len());
+            }
+        }
     }
 }
