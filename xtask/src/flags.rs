@@ -67,7 +67,7 @@ pub enum Command {
     Config(Json),
     /// Measure this tool against the flow that it replaces
     Bench(Bench),
-    /// Look after the store of locked files and built wheels
+    /// Look after the store: locked files, built wheels, layers of them, documents of base images
     #[command(subcommand)]
     Cache(Cache),
 }
@@ -145,6 +145,9 @@ pub struct CachePrune {
     /// Remove everything that no running build holds
     #[arg(long, conflicts_with = "days")]
     pub all: bool,
+    /// Also remove what was used longest ago, until the rest takes up so many megabytes
+    #[arg(long, value_name = "MB", conflicts_with = "all")]
+    pub max_size: Option<u64>,
     #[command(flatten)]
     pub output: Json,
 }

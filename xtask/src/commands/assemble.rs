@@ -70,8 +70,8 @@ impl<'a> Assembler<'a> {
         let store = context.repo.store();
         Ok(Assembler {
             context,
-            bases: BaseStore::new(registries, &store.join("bases")),
-            layers: LayerStore::in_store(&store),
+            bases: BaseStore::new(registries, &store),
+            layers: LayerStore::in_store(&store)?,
         })
     }
 

@@ -1,6 +1,7 @@
-//! `cache`: what the wheel store holds, and clearing it.
+//! `cache`: what the store holds, and clearing it.
 
 use std::{
+    cmp::Reverse,
     num::NonZeroUsize,
     time::{Duration, SystemTime},
 };
@@ -13,7 +14,14 @@ use crate::{
     flags::{Cache, CachePrune, Json},
     model::problem::{Exit, Problem},
     report::table,
-    tools::{registry::Arrived, wheel_cache::WheelCache, wheel_store::WheelStore, work::each},
+    tools::{
+        base_store,
+        layer_store::{self, Cleared},
+        registry::Arrived,
+        wheel_cache::WheelCache,
+        wheel_store::{Usage, WheelStore},
+        work::each,
+    },
 };
 
 /// Wheels that move at a time.
@@ -69,18 +77,52 @@ fn push(context: &Context, store: &WheelStore, flags: &Json) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
+/// What each part of the store takes up.
+#[derive(Debug, Default, Serialize)]
+struct Parts {
+    fetched: Usage,
+    built: Usage,
+    partial: Usage,
+    /// Wheels of connectors themselves.
+    own: Usage,
+    layers: Usage,
+    /// Documents of base images.
+    bases: Usage,
+}
+
+impl Parts {
+    fn rows(&self) -> [(&'static str, Usage); 6] {
+        [
+            ("fetched", self.fetched),
+            ("built", self.built),
+            ("partial", self.partial),
+            ("own", self.own),
+            ("layers", self.layers),
+            ("bases", self.bases),
+        ]
+    }
+}
+
 fn size(context: &Context, store: &WheelStore, flags: &Json) -> Result<Exit> {
-    let size = store.size()?;
+    let root = context.repo.store();
+    let wheels = store.size()?;
+    let own = WheelStore::open_own(&root)?.size()?;
+    let bases = base_store::documents(&root)?;
+    let parts = Parts {
+        fetched: wheels.fetched,
+        built: wheels.built,
+        partial: wheels.partial,
+        own: own.fetched.plus(own.built).plus(own.partial),
+        layers: layer_store::size(&root)?,
+        bases: bases
+            .iter()
+            .fold(Usage::default(), |usage, (file, _)| usage.and(file)),
+    };
     if flags.json {
-        context.report.json(&size)?;
+        context.report.json(&parts)?;
         return Ok(Exit::Success);
     }
-    let rows = [
-        ("fetched", size.fetched),
-        ("built", size.built),
-        ("partial", size.partial),
-    ];
-    let rows = rows.map(|(what, usage)| {
+    let rows = parts.rows().map(|(what, usage)| {
         vec![
             what.to_owned(),
             usage.files.to_string(),
@@ -90,20 +132,48 @@ fn size(context: &Context, store: &WheelStore, flags: &Json) -> Result<Exit> {
     context
         .report
         .result(table(&["KIND", "FILES", "SIZE"], &rows));
-    context
-        .report
-        .note(format_args!("in {}", context.repo.store()));
+    context.report.note(format_args!("in {root}"));
     Ok(Exit::Success)
 }
 
 fn prune(context: &Context, store: &WheelStore, flags: &CachePrune) -> Result<Exit> {
+    let root = context.repo.store();
+    let own = WheelStore::open_own(&root)?;
     let age = if flags.all {
         Duration::ZERO
     } else {
         Duration::from_secs(flags.days.saturating_mul(24 * 3600))
     };
     let now = SystemTime::now();
-    let freed = store.prune(now.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH))?;
+    let mut before = now.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
+    if let Some(megabytes) = flags.max_size {
+        let mut uses = [store.uses()?, own.uses()?, layer_store::uses(&root)?].concat();
+        before = before.max(keeping(&mut uses, megabytes.saturating_mul(1_000_000)));
+    }
+    let mut freed = Usage::default();
+    let layers = match layer_store::prune(&root, before)? {
+        Cleared::Freed(usage) => usage,
+        Cleared::InUse => {
+            let line = "a build is under way and may use any of the layers: they stay";
+            context.report.warning(line);
+            Usage::default()
+        }
+    };
+    for (what, usage) in [
+        ("fetched and built", store.prune(before)?),
+        ("own", own.prune(before)?),
+        ("layers", layers),
+        ("bases", base_store::prune(&root, before)?),
+    ] {
+        freed = freed.plus(usage);
+        if usage.files > 0 {
+            context.report.note(format_args!(
+                "{what}: {} files, {}",
+                usage.files,
+                megabytes(usage.bytes)
+            ));
+        }
+    }
     if flags.output.json {
         context.report.json(&freed)?;
     } else {
@@ -116,7 +186,42 @@ fn prune(context: &Context, store: &WheelStore, flags: &CachePrune) -> Result<Ex
     Ok(Exit::Success)
 }
 
+/// The time such that what was used since then takes up at most `limit` bytes, of entries by their last use.
+fn keeping(uses: &mut [(SystemTime, u64)], limit: u64) -> SystemTime {
+    uses.sort_by_key(|(used, _)| Reverse(*used));
+    let mut kept = 0u64;
+    for (used, bytes) in uses {
+        kept = kept.saturating_add(*bytes);
+        if kept > limit {
+            return *used + Duration::from_nanos(1);
+        }
+    }
+    SystemTime::UNIX_EPOCH
+}
+
 fn megabytes(bytes: u64) -> String {
     let tenths = bytes / 100_000;
     format!("{}.{} MB", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_used_last_stays_as_long_as_it_fits() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let mut uses = [(at(10), 4), (at(30), 5), (at(20), 3)];
+        for (limit, gone) in [
+            (12, vec![]),
+            (11, vec![10]),
+            (7, vec![10, 20]),
+            (0, vec![10, 20, 30]),
+        ] {
+            let before = keeping(&mut uses, limit);
+            let is_gone = |second: &u64| at(*second) < before;
+            let found: Vec<u64> = [10, 20, 30].into_iter().filter(is_gone).collect();
+            assert_eq!(found, gone, "{limit}");
+        }
+    }
 }

@@ -71,7 +71,7 @@ impl<'a> Wheels<'a> {
             context,
             native,
             store: WheelStore::open(&context.repo.store())?,
-            own: WheelStore::open(&context.repo.store().join("own"))?,
+            own: WheelStore::open_own(&context.repo.store())?,
             cache,
             index: PackageIndex::configured()?,
             pins: wheel_builder::pins(docker_images)?,

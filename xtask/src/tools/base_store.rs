@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs,
     sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use anyhow::{Context, Result};
@@ -14,6 +15,7 @@ use serde_json::Value;
 use super::{
     files, layout,
     registry::{Reference, Registries, Repository},
+    wheel_store::{Usage, entries, mark_used, modified},
 };
 use crate::model::{
     image::{Digest, ImageRef},
@@ -35,6 +37,30 @@ pub struct BasePlatform {
     pub configuration: Value,
 }
 
+/// The documents kept in `store`, each with when it was last used.
+pub fn documents(store: &Utf8Path) -> Result<Vec<(Utf8PathBuf, SystemTime)>> {
+    let files = entries(&store.join(BASES))?;
+    let used = files.into_iter().map(|file| {
+        let used = modified(&file);
+        (file, used)
+    });
+    Ok(used.collect())
+}
+
+/// Removes those that were last used before `before`; who wants one again asks the registry.
+pub fn prune(store: &Utf8Path, before: SystemTime) -> Result<Usage> {
+    let mut freed = Usage::default();
+    for (file, used) in documents(store)? {
+        if used < before {
+            freed = freed.and(&file);
+            files::remove_file(&file)?;
+        }
+    }
+    Ok(freed)
+}
+
+const BASES: &str = "bases";
+
 /// The base images of one run.
 pub struct BaseStore<'r> {
     registries: Registries<'r>,
@@ -43,11 +69,11 @@ pub struct BaseStore<'r> {
 }
 
 impl<'r> BaseStore<'r> {
-    /// `directory` is where documents are kept, each under its digest.
-    pub fn new(registries: Registries<'r>, directory: &Utf8Path) -> BaseStore<'r> {
+    /// Keeps documents in `store`, each under its digest.
+    pub fn new(registries: Registries<'r>, store: &Utf8Path) -> BaseStore<'r> {
         BaseStore {
             registries,
-            directory: directory.to_owned(),
+            directory: store.join(BASES),
             known: Mutex::default(),
         }
     }
@@ -160,6 +186,7 @@ impl<'r> BaseStore<'r> {
         if let Ok(bytes) = fs::read(&path)
             && Digest::of(&bytes) == *digest
         {
+            mark_used(&path);
             return Ok(bytes);
         }
         let bytes = fetch()?;

@@ -1,33 +1,131 @@
 //! Layers that were packed before, by what went into them: one blob serves every connector that locks the same wheels.
 //!
-//! `layers/KEY.json` says what the layer of a key is, `layers/blobs/HEX` is it.
+//! `layers/KEY.json` says what the layer of a key is, `layers/blobs/HEX` is it. Whoever takes layers holds `layers/lock`
+//! with others, whoever clears them holds it alone.
 
-use std::fs;
+use std::{
+    collections::BTreeSet,
+    fs::{self, File, TryLockError},
+    time::SystemTime,
+};
 
 use anyhow::{Context, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{files, layer::LayerWriter};
+use super::{
+    files,
+    layer::LayerWriter,
+    wheel_store::{Usage, entries, mark_used, modified},
+};
 use crate::model::{image::Digest, layer::Layer};
 
 pub struct LayerStore {
     directory: Utf8PathBuf,
+    /// Held as long as layers may be taken.
+    _lock: File,
+}
+
+/// What clearing layers came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cleared {
+    Freed(Usage),
+    /// A build uses them at the moment.
+    InUse,
+}
+
+/// How much the layers in `store` take up.
+pub fn size(store: &Utf8Path) -> Result<Usage> {
+    let blobs = entries(&store.join(LAYERS).join(BLOBS))?;
+    Ok(blobs
+        .iter()
+        .fold(Usage::default(), |usage, blob| usage.and(blob)))
+}
+
+/// When each layer in `store` was last used, and its bytes.
+pub fn uses(store: &Utf8Path) -> Result<Vec<(SystemTime, u64)>> {
+    let records = records(&store.join(LAYERS))?;
+    Ok(records
+        .iter()
+        .map(|(path, layer)| (modified(path), layer.size))
+        .collect())
+}
+
+/// Removes the layers that were last used before `before`, and blobs that no record names.
+pub fn prune(store: &Utf8Path, before: SystemTime) -> Result<Cleared> {
+    let directory = store.join(LAYERS);
+    let lock = lock_file(&directory)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(Cleared::InUse),
+        Err(TryLockError::Error(error)) => {
+            return Err(error).with_context(|| format!("lock {directory}"));
+        }
+    }
+    let remove = |path: &Utf8Path| fs::remove_file(path).with_context(|| format!("remove {path}"));
+    let mut kept = BTreeSet::new();
+    for (path, layer) in records(&directory)? {
+        if modified(&path) < before {
+            remove(&path)?;
+        } else {
+            kept.insert(layer.digest.hex().to_owned());
+        }
+    }
+    let mut freed = Usage::default();
+    for blob in entries(&directory.join(BLOBS))? {
+        if !blob.file_name().is_some_and(|name| kept.contains(name)) {
+            freed = freed.and(&blob);
+            remove(&blob)?;
+        }
+    }
+    Ok(Cleared::Freed(freed))
+}
+
+const LAYERS: &str = "layers";
+const BLOBS: &str = "blobs";
+
+fn lock_file(directory: &Utf8Path) -> Result<File> {
+    fs::create_dir_all(directory).with_context(|| format!("make {directory}"))?;
+    let path = directory.join("lock");
+    let file = File::options().create(true).append(true).open(&path);
+    file.with_context(|| format!("open {path}"))
+}
+
+/// What is said of each layer. A record that can't be read is of no use and counts as older than all.
+fn records(directory: &Utf8Path) -> Result<Vec<(Utf8PathBuf, Layer)>> {
+    let mut records = Vec::new();
+    for path in entries(directory)? {
+        let text = fs::read(&path).unwrap_or_default();
+        if let Ok(layer) = serde_json::from_slice(&text) {
+            records.push((path, layer));
+        }
+    }
+    Ok(records)
 }
 
 impl LayerStore {
     /// The layers in `store`, beside its wheels.
-    pub fn in_store(store: &Utf8Path) -> LayerStore {
-        LayerStore {
-            directory: store.join("layers"),
-        }
+    pub fn in_store(store: &Utf8Path) -> Result<LayerStore> {
+        let directory = store.join(LAYERS);
+        let lock = lock_file(&directory)?;
+        lock.lock_shared()
+            .with_context(|| format!("lock {directory}"))?;
+        Ok(LayerStore {
+            directory,
+            _lock: lock,
+        })
     }
 
     /// The layer of a key, when it is there whole.
     pub fn get(&self, key: &Digest) -> Option<Layer> {
-        let text = fs::read(self.record(key)).ok()?;
+        let record = self.record(key);
+        let text = fs::read(&record).ok()?;
         let layer: Layer = serde_json::from_slice(&text).ok()?;
         let size = self.blob(&layer.digest).metadata().ok()?.len();
-        (size == layer.size).then_some(layer)
+        if size != layer.size {
+            return None;
+        }
+        mark_used(&record);
+        Some(layer)
     }
 
     /// Packs a layer and keeps it. Whoever makes the same one at the same time makes the same bytes.
@@ -36,7 +134,7 @@ impl LayerStore {
         key: &Digest,
         pack: impl FnOnce(&mut LayerWriter<tempfile::NamedTempFile>) -> Result<()>,
     ) -> Result<Layer> {
-        let blobs = self.directory.join("blobs");
+        let blobs = self.directory.join(BLOBS);
         fs::create_dir_all(&blobs).with_context(|| format!("make {blobs}"))?;
         let file = tempfile::NamedTempFile::new_in(&blobs)
             .with_context(|| format!("write into {blobs}"))?;
@@ -54,7 +152,7 @@ impl LayerStore {
     }
 
     pub fn blob(&self, digest: &Digest) -> Utf8PathBuf {
-        self.directory.join("blobs").join(digest.hex())
+        self.directory.join(BLOBS).join(digest.hex())
     }
 
     fn record(&self, key: &Digest) -> Utf8PathBuf {
@@ -70,7 +168,8 @@ mod tests {
     #[test]
     fn a_layer_is_packed_once_and_one_that_lost_its_blob_again() {
         let directory = tempfile::tempdir().unwrap();
-        let store = LayerStore::in_store(Utf8Path::from_path(directory.path()).unwrap());
+        let root = Utf8Path::from_path(directory.path()).unwrap();
+        let store = LayerStore::in_store(root).unwrap();
         let key = Digest::of(b"key");
         assert_eq!(store.get(&key), None);
         let pack = |writer: &mut LayerWriter<_>| writer.file("a", Mode::Plain, Owner::Root, b"a");
@@ -81,5 +180,45 @@ mod tests {
         fs::write(&blob, "half").unwrap();
         assert_eq!(store.get(&key), None);
         assert_eq!(store.make(&key, pack).unwrap(), made);
+    }
+
+    #[test]
+    fn layers_are_cleared_by_their_last_use_while_nobody_takes_any() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(directory.path()).unwrap();
+        let store = LayerStore::in_store(root).unwrap();
+        let (old, new) = (Digest::of(b"old"), Digest::of(b"new"));
+        for (key, text) in [(&old, "1"), (&new, "2")] {
+            let pack = |writer: &mut LayerWriter<_>| {
+                writer.file(text, Mode::Plain, Owner::Root, text.as_bytes())
+            };
+            store.make(key, pack).unwrap();
+        }
+        fs::write(root.join("layers/blobs/.tmp1"), "half").unwrap();
+        let age = |key: &Digest, time: SystemTime| {
+            let record = File::options()
+                .append(true)
+                .open(store.record(key))
+                .unwrap();
+            record.set_modified(time).unwrap();
+        };
+        let long_ago = SystemTime::UNIX_EPOCH;
+        let limit = long_ago + std::time::Duration::from_secs(60);
+        age(&old, long_ago);
+        age(&new, long_ago);
+        // Taking it is using it.
+        assert!(store.get(&new).is_some());
+        assert_eq!(prune(root, limit).unwrap(), Cleared::InUse);
+        let new_layer = store.get(&new).unwrap();
+        drop(store);
+        let Cleared::Freed(freed) = prune(root, limit).unwrap() else {
+            panic!("nobody takes any");
+        };
+        assert_eq!(freed.files, 2, "the old layer and what is half written");
+        let store = LayerStore::in_store(root).unwrap();
+        assert_eq!(store.get(&old), None);
+        assert_eq!(store.get(&new), Some(new_layer));
+        assert_eq!(uses(root).unwrap().len(), 1);
+        assert_eq!(size(root).unwrap().files, 1);
     }
 }

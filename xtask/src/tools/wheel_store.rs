@@ -134,6 +134,11 @@ impl WheelStore {
         })
     }
 
+    /// The part of the store in `root` for wheels of connectors themselves, which are of no use to other machines.
+    pub fn open_own(root: &Utf8Path) -> Result<WheelStore> {
+        WheelStore::open(&root.join("own"))
+    }
+
     /// A locked file that is here already.
     pub fn file(&self, wanted: &LockedFile) -> Result<Option<Stored>> {
         for hash in &wanted.hashes {
@@ -265,6 +270,22 @@ impl WheelStore {
         Ok(())
     }
 
+    /// When each entry was last used, and its bytes.
+    pub fn uses(&self) -> Result<Vec<(SystemTime, u64)>> {
+        let mut uses = Vec::new();
+        for part in [FILES, BUILT] {
+            for directory in entries(&self.root.join(part))? {
+                let files = entries(&directory)?;
+                let used = files.iter().map(|file| modified(file)).max();
+                let usage = files
+                    .iter()
+                    .fold(Usage::default(), |usage, file| usage.and(file));
+                uses.extend(used.map(|used| (used, usage.bytes)));
+            }
+        }
+        Ok(uses)
+    }
+
     pub fn size(&self) -> Result<Size> {
         let mut size = Size::default();
         for (part, usage) in [(FILES, &mut size.fetched), (BUILT, &mut size.built)] {
@@ -299,10 +320,7 @@ impl WheelStore {
                     .iter()
                     .fold(Usage::default(), |usage, file| usage.and(file));
                 fs::remove_dir_all(&directory).with_context(|| format!("remove {directory}"))?;
-                freed = Usage {
-                    files: freed.files + usage.files,
-                    bytes: freed.bytes + usage.bytes,
-                };
+                freed = freed.plus(usage);
             }
         }
         for note in entries(&self.root.join(YANKED))? {
@@ -390,21 +408,21 @@ impl WheelStore {
 }
 
 impl Usage {
-    fn and(self, file: &Utf8Path) -> Usage {
+    pub fn plus(self, other: Usage) -> Usage {
+        Usage {
+            files: self.files + other.files,
+            bytes: self.bytes + other.bytes,
+        }
+    }
+
+    /// With one file more.
+    pub fn and(self, file: &Utf8Path) -> Usage {
         let bytes = fs::metadata(file).map_or(0, |metadata| metadata.len());
         Usage {
             files: self.files + 1,
             bytes: self.bytes + bytes,
         }
     }
-}
-
-/// Only pruning goes by this; a store that can't be written to still serves.
-fn mark_used(path: &Utf8Path) {
-    let _ = File::options()
-        .append(true)
-        .open(path)
-        .and_then(|file| file.set_modified(SystemTime::now()));
 }
 
 fn file_directory(hash: &Hash) -> String {
@@ -417,8 +435,8 @@ fn sha256(bytes: &[u8]) -> Result<Hash> {
         .map_err(anyhow::Error::msg)
 }
 
-/// What a directory holds, sorted; nothing when it is not there.
-fn entries(directory: &Utf8Path) -> Result<Vec<Utf8PathBuf>> {
+/// What a directory holds, in order; nothing when it is not there.
+pub(super) fn entries(directory: &Utf8Path) -> Result<Vec<Utf8PathBuf>> {
     let read = match directory.read_dir_utf8() {
         Ok(read) => read,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -432,7 +450,16 @@ fn entries(directory: &Utf8Path) -> Result<Vec<Utf8PathBuf>> {
     Ok(paths)
 }
 
-fn modified(file: &Utf8Path) -> SystemTime {
+/// Notes that a file was used now. Only pruning goes by this; a store that can't be written to still serves.
+pub(super) fn mark_used(file: &Utf8Path) {
+    let _ = File::options()
+        .append(true)
+        .open(file)
+        .and_then(|file| file.set_modified(SystemTime::now()));
+}
+
+/// When a file was last used.
+pub(super) fn modified(file: &Utf8Path) -> SystemTime {
     fs::metadata(file)
         .and_then(|metadata| metadata.modified())
         .unwrap_or(SystemTime::UNIX_EPOCH)

@@ -34,7 +34,7 @@ fn the_store_is_measured_and_emptied() {
         .code(0);
     assert_eq!(
         size.stdout,
-        "KIND     FILES  SIZE\nfetched  0      0.0 MB\nbuilt    0      0.0 MB\npartial  0      0.0 MB\n"
+        "KIND     FILES  SIZE\nfetched  0      0.0 MB\nbuilt    0      0.0 MB\npartial  0      0.0 MB\nown      0      0.0 MB\nlayers   0      0.0 MB\nbases    0      0.0 MB\n"
     );
 }
 
@@ -61,4 +61,61 @@ fn a_store_elsewhere_is_shared_and_old_files_go() {
         "removed 1 files, 0.0 MB\n"
     );
     assert!(!repo.root().join("shared/built/key").exists());
+}
+
+#[test]
+fn layers_bases_and_own_wheels_are_counted_and_go_by_age_and_size() {
+    let digest = |letter: &str| format!("sha256:{}", letter.repeat(64));
+    let layer = |letter: &str| {
+        let digest = digest(letter);
+        format!(r#"{{"digest": "{digest}", "diff-id": "{digest}", "size": 3000000}}"#)
+    };
+    let blob = "x".repeat(3_000_000);
+    let mut repo = Monorepo::new()
+        .file("shared/own/built/key/a.whl", "123")
+        .file("shared/bases/00", "document");
+    for letter in ["a", "b"] {
+        repo = repo
+            .file(&format!("shared/layers/{letter}.json"), &layer(letter))
+            .file(&format!("shared/layers/blobs/{}", letter.repeat(64)), &blob);
+    }
+    let cache = |arguments: &[&str]| {
+        let shared = repo.xtask().env("XTASK_CACHE", "shared");
+        shared.run(&[&["cache"], arguments].concat()).code(0)
+    };
+    let day = std::time::Duration::from_secs(24 * 3600);
+    let age = |path: &str, days: u32| {
+        let file = fs::File::options()
+            .append(true)
+            .open(repo.root().join("shared").join(path));
+        file.unwrap()
+            .set_modified(SystemTime::now() - days * day)
+            .unwrap();
+    };
+    let size = cache(&["size", "--json"]).json();
+    assert_eq!(size["own"], serde_json::json!({"files": 1, "bytes": 3}));
+    assert_eq!(
+        size["layers"],
+        serde_json::json!({"files": 2, "bytes": 6_000_000})
+    );
+    assert_eq!(size["bases"]["files"], 1);
+    age("layers/a.json", 2);
+    age("bases/00", 40);
+    assert_eq!(
+        cache(&["prune", "--json"]).json()["files"],
+        1,
+        "the base, by its age"
+    );
+    let pruned = cache(&["prune", "--max-size", "4"]);
+    assert_eq!(pruned.stdout, "removed 1 files, 3.0 MB\n");
+    assert!(
+        pruned.stderr.contains("layers: 1 files, 3.0 MB"),
+        "{pruned:?}"
+    );
+    assert!(
+        repo.root().join("shared/layers/b.json").exists()
+            && !repo.root().join("shared/layers/a.json").exists()
+    );
+    assert_eq!(cache(&["prune", "--all", "--json"]).json()["files"], 2);
+    assert_eq!(cache(&["size", "--json"]).json()["layers"]["files"], 0);
 }
