@@ -129,8 +129,14 @@ fn scope(context: &Context, flags: &Check) -> Result<Scope> {
     let config = &context.resolved.config;
     let Some(touched) = selection::touched(context, &flags.selection, Pages::Count)? else {
         let named = &flags.selection.names;
+        let mut directories = context.repo.named_directories(config, named)?;
+        if let Some(shard) = flags.selection.shard {
+            for (directory, selected) in &mut directories {
+                *selected &= shard.holds(directory.file_name().unwrap_or_default());
+            }
+        }
         return Ok(Scope {
-            directories: context.repo.named_directories(config, named)?,
+            directories,
             earlier: BTreeMap::new(),
         });
     };
@@ -249,7 +255,11 @@ fn chosen(flags: &Check) -> Result<Vec<&'static checks::Check>> {
         let by_default = flags.only.is_empty() && (!is_tool(check) || flags.tools || flags.list);
         (named || by_default) && !holds(&flags.skip, check.id)
     };
-    Ok(checks::all().filter(chosen).collect())
+    let chosen: Vec<_> = checks::all().filter(chosen).collect();
+    if chosen.is_empty() {
+        return Err(Problem::usage("--only and --skip leave no check to run").into());
+    }
+    Ok(chosen)
 }
 
 fn is_tool(check: &checks::Check) -> bool {

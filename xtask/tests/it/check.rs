@@ -162,6 +162,38 @@ fn warnings_do_not_fail_and_every_format_holds_the_finding() {
 }
 
 #[test]
+fn shards_deal_out_all_connectors() {
+    let names = ["source-a", "source-b", "source-c", "source-d", "source-e"];
+    let repo = names
+        .iter()
+        .fold(Monorepo::new(), |repo, name| repo.manifest_only(name));
+    let of = |shard: &str| {
+        let arguments = [
+            "--shard",
+            shard,
+            "--only",
+            "license",
+            "--output-format",
+            "json",
+        ];
+        let document = check(&repo, &arguments).code(0).json();
+        let connectors = document["connectors"].as_array().unwrap().clone();
+        connectors
+            .iter()
+            .map(|name| name.as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let (first, second) = (of("1/2"), of("2/2"));
+    assert!(
+        !first.is_empty() && !second.is_empty(),
+        "{first:?} {second:?}"
+    );
+    let mut all = [first, second].concat();
+    all.sort();
+    assert_eq!(all, names);
+}
+
+#[test]
 fn checks_are_listed_and_an_unknown_one_gets_the_nearest() {
     let repo = good();
     let list = check(&repo, &["--list"]).code(0).stdout;
@@ -177,6 +209,9 @@ fn checks_are_listed_and_an_unknown_one_gets_the_nearest() {
             .count(),
         2
     );
+    check(&repo, &["--only", "icon", "--skip", "icon"])
+        .code(2)
+        .says("--only and --skip leave no check to run");
     check(&repo, &["--only", "icons"])
         .code(2)
         .says("unknown check `icons`")
