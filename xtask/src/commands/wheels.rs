@@ -45,13 +45,15 @@ pub struct Wheels<'a> {
     own: WheelStore,
     cache: Option<WheelCache<'a>>,
     index: PackageIndex,
-    /// Build backends for sdists.
-    pins: Vec<Pin>,
-    images: BuilderImages,
+    backends: Backends,
 }
 
-/// Images that build the sdists of a package.
-type BuilderImages = BTreeMap<String, BuilderImage>;
+/// What sdists are built with.
+struct Backends {
+    pins: Vec<Pin>,
+    /// By the package that they build.
+    images: BTreeMap<String, BuilderImage>,
+}
 
 impl<'a> Wheels<'a> {
     pub fn open(
@@ -74,8 +76,7 @@ impl<'a> Wheels<'a> {
             own: WheelStore::open_own(&context.repo.store())?,
             cache,
             index: PackageIndex::configured()?,
-            pins: wheel_builder::pins(docker_images)?,
-            images: builder_images(&context.resolved.config)?,
+            backends: Backends::read(&context.resolved.config, docker_images)?,
         })
     }
 
@@ -164,7 +165,7 @@ impl<'a> Wheels<'a> {
             cache: self.cache.as_ref(),
             index: &self.index,
             native: self.native,
-            pins: &self.pins,
+            pins: &self.backends.pins,
         }
     }
 
@@ -287,7 +288,7 @@ impl<'a> Wheels<'a> {
             let base = base.ok_or_else(|| no_base(connector, &name))?;
             let file = locked(planned);
             let wheel = builder
-                .wheel(&sdist(config, &self.images, &file, closure, base))
+                .wheel(&sdist(config, &self.backends, &file, closure, base))
                 .with_context(|| format!("wheel of {name} for {connector}"))?;
             let origin = match wheel.wheel.origin {
                 Origin::Kept => "kept",
@@ -331,7 +332,7 @@ impl<'a> Wheels<'a> {
 /// How a package that is locked as an sdist is built.
 fn sdist<'a>(
     config: &'a Config,
-    images: &'a BuilderImages,
+    backends: &'a Backends,
     file: &'a LockedFile,
     closure: &Closure,
     base: &'a ImageRef,
@@ -341,27 +342,35 @@ fn sdist<'a>(
         file,
         target: closure.target,
         base,
-        builder: images.get(&file.package),
+        builder: backends.images.get(&file.package),
+        pins: &backends.pins,
         constraints: constraints.map_or(&[], Vec::as_slice),
     }
 }
 
-/// The images that configuration names, read as base images are: from mirrors, by stand-ins.
-fn builder_images(config: &Config) -> Result<BuilderImages> {
-    let resolve = |(package, declared): (&String, &ImageRef)| {
-        let image = BaseImage::resolve(declared, config)
-            .map_err(|error| Problem::usage(format!("builder-images.{package}: {error}")))?;
-        let known_as = match image.because {
-            Because::StandIn => image.used.clone(),
-            Because::Declared | Because::Mirror => image.declared,
+impl Backends {
+    /// The pins beside the Dockerfiles, and the images that configuration names: read as base images are, from mirrors
+    /// and by stand-ins.
+    fn read(config: &Config, docker_images: &Utf8Path) -> Result<Backends> {
+        let resolve = |(package, declared): (&String, &ImageRef)| {
+            let image = BaseImage::resolve(declared, config)
+                .map_err(|error| Problem::usage(format!("builder-images.{package}: {error}")))?;
+            let known_as = match image.because {
+                Because::StandIn => image.used.clone(),
+                Because::Declared | Because::Mirror => image.declared,
+            };
+            let image = BuilderImage {
+                image: image.used,
+                known_as,
+            };
+            Ok((package.clone(), image))
         };
-        let image = BuilderImage {
-            image: image.used,
-            known_as,
-        };
-        Ok((package.clone(), image))
-    };
-    config.builder_images.iter().map(resolve).collect()
+        let images = config.builder_images.iter().map(resolve);
+        Ok(Backends {
+            pins: wheel_builder::pins(docker_images)?,
+            images: images.collect::<Result<_>>()?,
+        })
+    }
 }
 
 /// A built wheel that no build has to make again.
@@ -375,11 +384,11 @@ pub struct KeptWheel {
 /// Those of a closure's wheels from sdists that the store holds.
 pub fn kept(context: &Context, summary: &Summary, base: &ImageRef) -> Result<Vec<KeptWheel>> {
     let store = WheelStore::open(&context.repo.store())?;
-    let images = builder_images(&context.resolved.config)?;
+    let backends = Backends::read(&context.resolved.config, &context.docker_images()?)?;
     let mut kept = Vec::new();
     for (closure, planned) in sdists(&summary.closures) {
         let file = locked(planned);
-        let sdist = sdist(&context.resolved.config, &images, &file, closure, base);
+        let sdist = sdist(&context.resolved.config, &backends, &file, closure, base);
         kept.extend(sdist.kept(&store)?.map(|built| KeptWheel {
             package: file.package.clone(),
             platform: closure.target.platform,

@@ -181,6 +181,10 @@ impl Default for Config {
             ),
             ("docker-images/build-requirements.txt", Language::Python),
             (
+                "docker-images/build-requirements-sdists.txt",
+                Language::Python,
+            ),
+            (
                 "docker-images/Dockerfile.manifest-only-connector*",
                 Language::ManifestOnly,
             ),

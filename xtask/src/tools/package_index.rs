@@ -137,7 +137,7 @@ impl PackageIndex {
                 "{} is no project of the package index ({asked})",
                 wanted.package
             ))
-            .help("a private index is named by UV_INDEX or pip's extra-index-url"),
+            .help("a private index is named by UV_INDEX or pip's extra-index-url; one in pyproject.toml or the lock is not asked"),
         };
         Err(problem.into())
     }
@@ -406,7 +406,8 @@ fn denied(error: anyhow::Error, url: &Url) -> anyhow::Error {
     match status_of(&error) {
         Some(401 | 403) => Problem::environment(format!("{error:#}"))
             .help(format!(
-                "credentials for {} are read from the index address, UV_INDEX_<NAME>_USERNAME and _PASSWORD, or netrc",
+                "credentials for {} are read from the index address, UV_INDEX_<NAME>_USERNAME and _PASSWORD, or netrc; \
+                 a keyring is not asked",
                 url.host_str().unwrap_or_default()
             ))
             .into(),

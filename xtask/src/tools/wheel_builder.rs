@@ -40,7 +40,7 @@ pub struct WheelBuilder<'a> {
     pub index: &'a PackageIndex,
     /// Platform that the engine's containers run on natively.
     pub native: Platform,
-    /// Build backends that may be used, several versions of one among them.
+    /// Build backends of connectors' own packages.
     pub pins: &'a [Pin],
 }
 
@@ -64,6 +64,8 @@ pub struct Sdist<'a> {
     pub builder: Option<&'a BuilderImage>,
     /// What configuration asks of the backends for this package.
     pub constraints: &'a [String],
+    /// Build backends that may be used, several versions of one among them.
+    pub pins: &'a [Pin],
 }
 
 /// A connector's own package.
@@ -101,15 +103,9 @@ impl WheelBuilder<'_> {
             base: package.base,
             builder: None,
             constraints: &[],
+            pins: self.pins,
         };
-        let key = BuiltKey {
-            recipe: self
-                .pins
-                .iter()
-                .map(|pin| format!("{}={}", pin.name, pin.version))
-                .collect(),
-            ..sdist.key(Scope::Pure)?
-        };
+        let key = sdist.key(Scope::Pure)?;
         if let Some(kept) = store.built(&key)? {
             return Ok(kept);
         }
@@ -237,7 +233,7 @@ impl WheelBuilder<'_> {
         let system = BuildSystem::read(pyproject.as_deref())
             .map_err(|error| Problem::failure(format!("its pyproject.toml: {error}")))?;
         let markers = sdist.target.markers().map_err(anyhow::Error::msg)?;
-        let pins = build_system::choose(&system.requires, sdist.constraints, self.pins, &markers).map_err(|error| {
+        let pins = build_system::choose(&system.requires, sdist.constraints, sdist.pins, &markers).map_err(|error| {
             Problem::failure(error).help("add it with its hashes to build-requirements-sdists.txt in the docker-images directory")
         })?;
         let mut backends = serde_json::Map::new();
@@ -300,6 +296,9 @@ impl Sdist<'_> {
         let mut recipe = self.constraints.to_vec();
         recipe.sort();
         recipe.extend(self.builder.map(|builder| builder.known_as.to_string()));
+        // Another version of a backend may make another wheel.
+        let pin = |pin: &Pin| format!("{}={}", pin.name, pin.version);
+        recipe.extend(self.pins.iter().map(pin));
         Ok(BuiltKey {
             package: self.file.package.clone(),
             version: self.file.version.clone(),
@@ -386,4 +385,64 @@ fn failed(label: &str, image: &ImageRef, finished: &super::process::Finished) ->
     } else {
         "old packages may need `build-constraints` in the configuration, or an image named in `builder-images`"
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::target::Interpreter;
+
+    #[test]
+    fn a_key_says_all_that_makes_another_wheel() {
+        let file = LockedFile {
+            package: "pyyaml".into(),
+            version: "5.4.1".into(),
+            name: "PyYAML-5.4.1.tar.gz".into(),
+            hashes: vec![format!("sha256:{}", "0".repeat(64)).parse().unwrap()],
+        };
+        let pins = |version: &str| {
+            let hash = "1".repeat(64);
+            Pin::read(&format!("cython=={version} --hash=sha256:{hash}")).unwrap()
+        };
+        let (old, new) = (pins("0.29.37"), pins("3.0.11"));
+        let constraints = ["cython<3".to_owned()];
+        let image = |name: &str| -> ImageRef { name.parse().unwrap() };
+        let builder = |image_name: &str| BuilderImage {
+            image: image(image_name),
+            known_as: image("docker.io/library/buildpack-deps:bookworm"),
+        };
+        let (named, mirrored) = (
+            builder("docker.io/library/buildpack-deps:bookworm"),
+            builder("mirror.example/library/buildpack-deps:bookworm"),
+        );
+        let base = image("docker.io/airbyte/python-connector-base:4.0.0");
+        let plain = Sdist {
+            file: &file,
+            target: Interpreter::USUAL.on(Platform::LinuxAmd64),
+            base: &base,
+            builder: None,
+            constraints: &[],
+            pins: &old,
+        };
+        let key = |sdist: &Sdist<'_>| sdist.key(Scope::Pure).unwrap().directory();
+        let with = |builder| Sdist {
+            builder: Some(builder),
+            ..plain.clone()
+        };
+        let others = [
+            Sdist {
+                constraints: &constraints,
+                ..plain.clone()
+            },
+            Sdist {
+                pins: &new,
+                ..plain.clone()
+            },
+            with(&named),
+        ];
+        for other in &others {
+            assert_ne!(key(other), key(&plain), "{other:?}");
+        }
+        assert_eq!(key(&with(&mirrored)), key(&with(&named)));
+    }
 }
