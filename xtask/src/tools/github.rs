@@ -10,6 +10,11 @@ use std::{
 
 use anyhow::{Context, Result};
 
+/// Whether a step of Actions runs this, which reads annotations from what is printed.
+pub fn is_runner() -> bool {
+    env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true")
+}
+
 /// Appends outputs to $GITHUB_OUTPUT, in one write; nothing outside of Actions.
 pub fn set_outputs(outputs: &[(&str, &str)]) -> Result<()> {
     match file("GITHUB_OUTPUT") {

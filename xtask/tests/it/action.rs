@@ -7,7 +7,10 @@ use std::{
 use serde_yaml::{Mapping, Value};
 use tempfile::TempDir;
 
-use crate::monorepo::{Finished, Monorepo};
+use crate::{
+    end_to_end::publish::Registry,
+    monorepo::{Finished, Monorepo},
+};
 
 const ACTION: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -321,8 +324,8 @@ fn a_failure_of_xtask_fails_the_step_and_outputs_stay() {
     assert_eq!(ran.outputs["connector-name"], "source-a");
 }
 
-/// A job in a repository with source-a, whose `cargo xtask` is the built one and whose docker fails to build.
-fn real(repo: &Monorepo) -> Job {
+/// A job in a repository with source-a, whose `cargo xtask` is the built one and whose docker has this fault.
+fn real(repo: &Monorepo, fault: &str) -> Job {
     let xtask = repo.xtask();
     let mut job = Job::new(&format!(
         "#!/bin/sh\nshift\nPATH=\"$XTASK_PATH\" exec {} \"$@\"\n",
@@ -338,8 +341,14 @@ fn real(repo: &Monorepo) -> Job {
         };
         job.variables.extend(value.map(|value| (name, text(value))));
     }
-    job.variables
-        .push(("FAKE_DOCKER".to_owned(), "broken-build".to_owned()));
+    let configuration = repo.scratch().display().to_string();
+    for (name, value) in [
+        ("FAKE_DOCKER", fault),
+        ("FAKE_PASSWORD", "secret"),
+        ("DOCKER_CONFIG", &configuration),
+    ] {
+        job.variables.push((name.to_owned(), value.to_owned()));
+    }
     job
 }
 
@@ -350,7 +359,7 @@ fn outputs_of_a_build_that_fails_say_what_happened() {
         ("connector-name", "source-a"),
         ("registry", "127.0.0.1:9/airbyte"),
     ];
-    let ran = action().run(&given, &real(&repo));
+    let ran = action().run(&given, &real(&repo, "broken-build"));
     ran.finished.code(1).says("it broke");
     for (output, expected) in [
         ("connector-name", "source-a"),
@@ -371,8 +380,55 @@ fn outputs_of_a_build_that_fails_say_what_happened() {
 fn a_hostile_name_is_no_connector() {
     let repo = Monorepo::new().manifest_only("source-a");
     for name in ["$(touch pwned)", "`touch pwned`", "\"; touch pwned; \""] {
-        let ran = action().run(&[("connector-name", name)], &real(&repo));
+        let ran = action().run(&[("connector-name", name)], &real(&repo, ""));
         ran.finished.code(2);
         assert!(!repo.root().join("pwned").exists());
     }
+}
+
+#[test]
+fn outputs_of_a_publish_and_of_the_next_one_are_what_happened() {
+    let (registry, repo) = (Registry::start(), Monorepo::new().manifest_only("source-a"));
+    let address = format!("{}/airbyte", registry.address);
+    let given = [
+        ("connector-name", "source-a"),
+        ("registry", &address),
+        ("push-latest", "true"),
+        ("dry-run", "false"),
+        ("docker-hub-username", "me"),
+        ("docker-hub-password", "secret"),
+    ];
+    let publish = || {
+        let ran = action().run(&given, &real(&repo, ""));
+        let printed = format!("{:?}", ran.finished);
+        ran.finished.code(0);
+        assert!(!printed.contains("secret"), "{printed}");
+        ran.outputs
+    };
+    let expected = |exists: &str, done: &str, tags: &str, scan: &str| {
+        let pairs = [
+            ("connector-name", "source-a"),
+            ("connector-type", "manifest-only"),
+            ("connector-dir", "airbyte-integrations/connectors/source-a"),
+            (
+                "base-image",
+                "docker.io/airbyte/base:1.0.0@sha256:c44839ba84406116e8ba68722a0f30e8f6e7056c726f447681bb9e9ece8bd916",
+            ),
+            ("connector-version-tag", "1.2.3"),
+            ("connector-image-name", &format!("{address}/source-a:1.2.3")),
+            ("docker-tags", tags),
+            ("image-exists", exists),
+            ("build-executed", done),
+            ("push-executed", done),
+            ("digest", &registry.digest("1.2.3")),
+            ("platforms", "linux/amd64,linux/arm64"),
+            ("scan-summary", scan),
+            ("latest-moved", done),
+        ];
+        BTreeMap::from(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())))
+    };
+    let tags = format!("{address}/source-a:1.2.3,{address}/source-a:latest");
+    // Nothing here can scan, and that is what is said.
+    assert_eq!(publish(), expected("false", "true", &tags, "scan-failed"));
+    assert_eq!(publish(), expected("true", "false", "", ""));
 }

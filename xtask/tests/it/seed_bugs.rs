@@ -1,7 +1,6 @@
 //! The fifteen bugs of the action that this replaces: none of them can come back unseen. Bug 1 (no retries) and bug 2
 //! (a fault ends the script) are tried fault by fault in tools/registry as well, 5 (injection) with every input in
-//! action.rs, and 14 and 15 in plan/publish/tests.rs;
-//! what needs a registry that keeps things (10, 14, 15) is tried on a real one in end_to_end/publish.rs too.
+//! action.rs, 14 and 15 as plans in plan/publish/tests.rs.
 
 use std::{
     fs,
@@ -13,7 +12,10 @@ use std::{
 
 use serde_json::Value;
 
-use crate::monorepo::{CONNECTORS, Finished, Monorepo, metadata};
+use crate::{
+    end_to_end::publish::Registry,
+    monorepo::{CONNECTORS, Finished, Monorepo, metadata},
+};
 
 /// A registry that answers each request with the next status, the last one for ever.
 struct Scripted {
@@ -426,4 +428,29 @@ fn bug_13_a_dry_run_needs_no_registry() {
     finished
         .says("assumed not to be there")
         .says("source-a build: ");
+}
+
+#[test]
+fn bug_14_latest_is_repaired_where_the_version_exists() {
+    let (registry, repo) = (Registry::start(), one());
+    registry.publish(&repo, &[], 0);
+    assert_eq!(registry.digest("latest"), "");
+    let builds = repo.log();
+    let repaired = registry.publish(&repo, &["--push-latest"], 0);
+    assert_eq!(repaired["action"], "latest-moved");
+    assert_eq!(registry.digest("latest"), registry.digest("1.2.3"));
+    assert_eq!(repo.log(), builds, "docker was started");
+}
+
+#[test]
+fn bug_15_a_version_of_which_one_platform_arrived_does_not_exist() {
+    let (registry, repo) = (Registry::start(), one());
+    registry.publish(&repo, &[], 0);
+    let arm64 = registry.index("1.2.3")["manifests"][1]["digest"].clone();
+    let path = registry.path(arm64.as_str().unwrap());
+    assert_eq!(registry.send("DELETE", &path, "", "").0, 202);
+    let repaired = registry.publish(&repo, &[], 0);
+    assert_eq!(repaired["outputs"]["image-exists"], "false");
+    assert_eq!(repaired["action"], "repaired");
+    assert_eq!(registry.send("HEAD", &path, "", "").0, 200);
 }

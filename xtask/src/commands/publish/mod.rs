@@ -196,6 +196,7 @@ impl<'a> Publishing<'a> {
             record: &record,
             sinks,
         };
+        let connectors: Vec<&Connector> = prepared.iter().map(|one| one.connector).collect();
         let outcomes = execute(&run, prepared, flags, jobs);
         let results = Results {
             mode: flags.mode(),
@@ -203,6 +204,7 @@ impl<'a> Publishing<'a> {
             connectors: outcomes,
         };
         let exit = results.report(context, flags)?;
+        results.annotate(context, &connectors)?;
         check_interrupted()?;
         Ok(exit)
     }
@@ -471,7 +473,7 @@ fn execute(
             Ok(plan) => {
                 let package = prepared.package.as_ref();
                 let (done, result) = run.execute(&plan, prepared.connector, package);
-                Outcome::of(&plan, &done, result, start.elapsed())
+                Outcome::of(&plan, done, result, start.elapsed())
             }
             Err(error) => Outcome::unplanned(target, error),
         };

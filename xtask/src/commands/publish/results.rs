@@ -8,10 +8,13 @@ use serde::Serialize;
 
 use super::{execute::Done, outputs::Outputs};
 use crate::{
-    commands::Context,
+    commands::{
+        Context,
+        scan::{self, ScanOutcome},
+    },
     flags::Publish,
     model::{
-        connector::ConnectorName,
+        connector::{Connector, ConnectorName},
         image::{Digest, ImageRef},
         problem::Exit,
         release::Mode,
@@ -50,6 +53,9 @@ pub struct Outcome {
     #[serde(serialize_with = "as_text", skip_serializing_if = "Option::is_none")]
     pub error: Option<Error>,
     pub outputs: Outputs,
+    /// None when nothing was scanned.
+    #[serde(skip)]
+    scanned: Option<ScanOutcome>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -102,6 +108,7 @@ impl Outcome {
             reason,
             error: None,
             outputs: Outputs::default(),
+            scanned: None,
         }
     }
 
@@ -123,7 +130,7 @@ impl Outcome {
     }
 
     /// What the steps of a plan came to.
-    pub fn of(plan: &PublishPlan, done: &Done, result: Result<()>, time: Duration) -> Outcome {
+    pub fn of(plan: &PublishPlan, done: Done, result: Result<()>, time: Duration) -> Outcome {
         let word = match (plan.action, &result) {
             (Action::Refuse, _) => Word::Refused,
             (_, Err(_)) => Word::Failed,
@@ -141,8 +148,9 @@ impl Outcome {
             Ok(()) => done.notes.join("; "),
         };
         Outcome {
-            digest: done.digest.clone(),
-            replaced: done.replaced.clone(),
+            digest: done.digest,
+            replaced: done.replaced,
+            scanned: done.scanned,
             seconds: (time.as_secs_f64() * 10.0).round() / 10.0,
             error: result.err(),
             ..Outcome::new(&plan.target, word, reason)
@@ -214,6 +222,24 @@ impl Results<'_> {
         context.report.note(format_args!("record: {}", self.record));
         let exits = self.connectors.iter().map(Outcome::exit);
         Ok(exits.max().unwrap_or(Exit::Success))
+    }
+}
+
+impl Results<'_> {
+    /// Where GitHub runs this: what the scans found, as annotations on standard error and in the step's summary.
+    /// `connectors` stand in the order of the outcomes.
+    pub fn annotate(&self, context: &Context, connectors: &[&Connector]) -> Result<()> {
+        if !github::is_runner() {
+            return Ok(());
+        }
+        let pairs = connectors.iter().zip(&self.connectors);
+        let scanned = pairs.filter_map(|(connector, one)| Some((one.scanned.as_ref()?, connector)));
+        let (exposed, outcomes): (Vec<_>, Vec<_>) = scanned
+            .map(|(outcome, connector)| (outcome.exposed(connector), outcome))
+            .unzip();
+        scan::to_github(context, &exposed, &outcomes, |line| {
+            context.report.note(line);
+        })
     }
 }
 

@@ -89,7 +89,9 @@ fn report(
         ScanFormat::Sarif => context.report.json(&scans::sarif(&exposed))?,
     }
     if format == ScanFormat::Github {
-        to_github(context, &exposed, &outcomes)?;
+        to_github(context, &exposed, &outcomes, |line| {
+            context.report.result(line);
+        })?;
     }
     for outcome in &outcomes {
         outcome.warn(context);
@@ -107,22 +109,23 @@ fn report(
         .unwrap_or(Exit::Success))
 }
 
-/// Annotations on standard output and the step summary.
+/// Annotations, which `tell` prints, and the step summary.
 pub fn to_github(
     context: &Context,
     exposed: &[Exposed<'_>],
     outcomes: &[&ScanOutcome],
+    tell: impl Fn(&str),
 ) -> Result<()> {
     let kind = match context.resolved.config.scan.on_finding {
         OnFinding::Warn => "warning",
         OnFinding::Block => "error",
     };
     for line in scans::annotations(exposed, kind) {
-        context.report.result(line);
+        tell(&line);
     }
     for (exposed, outcome) in exposed.iter().zip(outcomes) {
         if outcome.verdict == Verdict::ScanFailed {
-            context.report.result(format_args!(
+            tell(&format!(
                 "::{kind} title={} scan-failed::the vulnerability scan did not run",
                 exposed.connector
             ));

@@ -7,7 +7,7 @@ mod assemble;
 mod bench;
 mod online;
 mod package;
-mod publish;
+pub mod publish;
 mod repeat;
 mod scan;
 mod secrets;

@@ -21,14 +21,14 @@ const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// A registry on a port of its own; it ends with the test.
-struct Registry {
+pub struct Registry {
     process: Child,
     directory: TempDir,
-    address: String,
+    pub address: String,
 }
 
 impl Registry {
-    fn start() -> Registry {
+    pub fn start() -> Registry {
         Registry::with_auth(json!({}))
     }
 
@@ -87,7 +87,7 @@ impl Registry {
     }
 
     /// Sends a request; status, digest header and body of the answer.
-    fn send(&self, method: &str, path: &str, kind: &str, body: &str) -> (u16, String, String) {
+    pub fn send(&self, method: &str, path: &str, kind: &str, body: &str) -> (u16, String, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nAccept: {INDEX}, {MANIFEST}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
@@ -109,29 +109,29 @@ impl Registry {
         )
     }
 
-    fn path(&self, reference: &str) -> String {
+    pub fn path(&self, reference: &str) -> String {
         format!("/v2/airbyte/source-a/manifests/{reference}")
     }
 
     /// The digest under a tag of source-a's; empty when there is none.
-    fn digest(&self, tag: &str) -> String {
+    pub fn digest(&self, tag: &str) -> String {
         match self.send("HEAD", &self.path(tag), "", "") {
             (200, digest, _) => digest,
             _ => String::new(),
         }
     }
 
-    fn index(&self, tag: &str) -> Value {
+    pub fn index(&self, tag: &str) -> Value {
         serde_json::from_str(&self.send("GET", &self.path(tag), "", "").2).unwrap()
     }
 
-    fn put(&self, tag: &str, index: &Value) {
+    pub fn put(&self, tag: &str, index: &Value) {
         let answer = self.send("PUT", &self.path(tag), INDEX, &index.to_string());
         assert_eq!(answer.0, 201, "{answer:?}");
     }
 
     /// Publishes for real; the one connector's part of the JSON.
-    fn publish(&self, repo: &Monorepo, flags: &[&str], code: i32) -> Value {
+    pub fn publish(&self, repo: &Monorepo, flags: &[&str], code: i32) -> Value {
         let published = self.run(repo, &[&["source-a", "--json"], flags].concat(), code);
         published.json()["connectors"][0].clone()
     }

@@ -458,9 +458,24 @@ fn a_blocked_publish_uploads_nothing_and_what_is_published_is_asked_again_by_its
     };
     assert_eq!(status(&tag), "404");
 
-    run(&publish, &|_| ())
-        .code(0)
-        .says("2 vulnerable packages at or above the cutoff");
+    // As a step of GitHub Actions: annotations beside the lock file, and a table.
+    let summary = sandbox.repo.scratch().join("summary.md");
+    run(&publish, &|command| {
+        command
+            .env("GITHUB_ACTIONS", "true")
+            .env("GITHUB_STEP_SUMMARY", &summary);
+    })
+    .code(0)
+    .says("2 vulnerable packages at or above the cutoff")
+    .says(&format!(
+        "\n::warning file={CONNECTORS}/{NAME}/poetry.lock,title={NAME} GHSA-5rjg-fvgr-3xxf::"
+    ));
+    let summary = fs::read_to_string(summary).unwrap();
+    assert!(
+        summary.contains(&format!("| {NAME} | {version} | published |"))
+            && summary.contains("| high | [GHSA-5rjg-fvgr-3xxf]"),
+        "{summary}"
+    );
     assert_eq!(status(&tag), "200");
     assert_ne!(registry_files(), before);
     let written = fs::read_to_string(&outputs).unwrap();
