@@ -211,6 +211,8 @@ pub enum ListFormat {
     Json,
     /// A matrix for GitHub: one entry a connector, one empty entry for none
     Matrix,
+    /// A list of matrices, since GitHub takes 256 entries in one
+    Matrices,
 }
 
 #[derive(Debug, Args)]

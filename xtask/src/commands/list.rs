@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{
     Context,
@@ -92,8 +93,8 @@ fn list_named(context: &Context, flags: &List) -> Result<Exit> {
     match format(flags) {
         ListFormat::Table => print_table(context, &fleet),
         ListFormat::Json => print_fleet(context, &fleet)?,
-        ListFormat::Matrix => {
-            print_matrix(context, matrix_names(&fleet)?.into_iter())?;
+        format @ (ListFormat::Matrix | ListFormat::Matrices) => {
+            print_matrices(context, format, matrix_names(&fleet)?.into_iter())?;
             warn_of_broken(context, &fleet);
         }
     }
@@ -143,10 +144,10 @@ fn list_touched(context: &Context, flags: &List, mut touched: Touched) -> Result
     }
     match format {
         ListFormat::Json => context.report.json(&Document::of(&touched))?,
-        ListFormat::Matrix => {
+        ListFormat::Matrix | ListFormat::Matrices => {
             let selected = touched.selection.connectors.iter();
             let names = selected.map(|c| (c.name.clone(), c.language));
-            print_matrix(context, names)?;
+            print_matrices(context, format, names)?;
         }
         ListFormat::Table if flags.explain => explain(context, &touched),
         ListFormat::Table => print_table(context, &fleet),
@@ -279,9 +280,11 @@ fn explain(context: &Context, touched: &Touched) {
     }
 }
 
-/// A matrix for GitHub. For no connector it has one empty entry: a job that is required must run to report.
-fn print_matrix(
+/// A matrix for GitHub, or as many as it takes. For no connector there is one empty entry: a job that is required must run
+/// to report.
+fn print_matrices(
     context: &Context,
+    format: ListFormat,
     connectors: impl Iterator<Item = (ConnectorName, Option<Language>)>,
 ) -> Result<()> {
     let entry = |name: &str, language: Option<Language>| {
@@ -291,21 +294,26 @@ fn print_matrix(
     let mut entries: Vec<_> = connectors
         .map(|(name, language)| entry(name.as_str(), language))
         .collect();
-    if entries.len() > MATRIX {
-        let message = format!(
-            "a matrix of {} connectors; GitHub takes at most {MATRIX}",
-            entries.len()
-        );
-        let shards = entries.len().div_ceil(MATRIX / 2);
-        return Err(Problem::usage(message)
-            .help(format!("split it: --shard 1/{shards} and so on"))
-            .into());
-    }
     if entries.is_empty() {
         entries.push(entry("", None));
     }
-    let matrix = serde_json::json!({ "include": entries });
-    context.report.result(matrix);
+    let matrices: Vec<_> = entries
+        .chunks(MATRIX)
+        .map(|part| serde_json::json!({ "include": part }))
+        .collect();
+    match (format, matrices.as_slice()) {
+        (ListFormat::Matrices, _) => context.report.result(Value::from(matrices)),
+        (_, [matrix]) => context.report.result(matrix),
+        _ => {
+            let message = format!(
+                "a matrix of {} connectors; GitHub takes at most {MATRIX}",
+                entries.len()
+            );
+            let shards = entries.len().div_ceil(MATRIX / 2);
+            let help = format!("split it: --format matrices, or --shard 1/{shards} and so on");
+            return Err(Problem::usage(message).help(help).into());
+        }
+    }
     Ok(())
 }
 

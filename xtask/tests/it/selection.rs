@@ -556,6 +556,11 @@ fn matrices_shards_and_lists_of_files() {
         empty.stdout,
         "{\"include\":[{\"connector\":\"\",\"language\":\"\"}]}\n"
     );
+    let empty = list(&root, &["--since", "HEAD", "--format", "matrices"]).code(0);
+    assert_eq!(
+        empty.stdout,
+        "[{\"include\":[{\"connector\":\"\",\"language\":\"\"}]}]\n"
+    );
     fs::write(root.join(CONNECTORS).join("source-a/new\n::error::x"), "").unwrap();
     let one = list(&root, &["--since", "HEAD", "--format", "matrix"]).code(0);
     assert_eq!(
@@ -587,6 +592,34 @@ fn matrices_shards_and_lists_of_files() {
         )
     );
     assert!(listed.json()["merge_base"].is_null());
+}
+
+#[test]
+fn more_connectors_than_a_matrix_takes_are_several_matrices() {
+    let repo = Monorepo::new();
+    let root = repo.root();
+    let touched: Vec<String> = (0..600)
+        .map(|number| format!("{CONNECTORS}/source-{number}/metadata.yaml\n"))
+        .collect();
+    let repo = (0..600).fold(repo, |repo, number| {
+        repo.manifest_only(&format!("source-{number}"))
+    });
+    fs::write(repo.scratch().join("list"), touched.concat()).unwrap();
+    let file = repo.scratch().join("list");
+    let flags = ["--files-from", file.to_str().unwrap(), "--format"];
+    let all = list(&root, &[&flags[..], &["matrices"]].concat()).code(0);
+    let matrices = all.json();
+    let sizes: Vec<usize> = matrices
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|matrix| matrix["include"].as_array().unwrap().len())
+        .collect();
+    assert_eq!(sizes, [256, 256, 88]);
+    list(&root, &[&flags[..], &["matrix"]].concat())
+        .code(2)
+        .says("a matrix of 600 connectors; GitHub takes at most 256")
+        .says("help: split it: --format matrices");
 }
 
 #[test]
