@@ -21,17 +21,10 @@ pub fn of(context: &Context, touched: &Touched) -> Result<BTreeMap<Utf8PathBuf, 
     let Some(range) = &touched.range else {
         return Ok(BTreeMap::new());
     };
-    // What changed of others does not change their version.
-    let changed: Vec<(&Selected, Vec<Utf8PathBuf>)> = touched
-        .selection
-        .connectors
+    let connectors = &touched.selection.connectors;
+    let asked: Vec<Past> = connectors
         .iter()
-        .map(|selected| (selected, own_files(selected)))
-        .filter(|(_, files)| !files.is_empty())
-        .collect();
-    let asked: Vec<Past> = changed
-        .iter()
-        .flat_map(|(selected, _)| {
+        .flat_map(|selected| {
             range.merge_bases.iter().map(|commit| Past {
                 commit: commit.clone(),
                 path: selected.directory.join(METADATA),
@@ -41,19 +34,20 @@ pub fn of(context: &Context, touched: &Touched) -> Result<BTreeMap<Utf8PathBuf, 
     let contents = objects::contents(&context.repo.root, &asked)?;
     let mut contents = contents.into_iter();
     let mut earlier = BTreeMap::new();
-    for (selected, changed) in changed {
+    for selected in connectors {
         let then = contents.by_ref().take(range.merge_bases.len()).flatten();
         // What was no YAML then has nothing to compare with.
         let read = |bytes: Vec<u8>| Document::read(std::str::from_utf8(&bytes).ok()?).ok();
         let metadata: Vec<Document> = then.filter_map(read).collect();
         if !metadata.is_empty() {
+            let changed = own_files(selected);
             earlier.insert(selected.directory.clone(), Earlier { metadata, changed });
         }
     }
     Ok(earlier)
 }
 
-/// The changed files of the connector's own, from its directory.
+/// The changed files of the connector's own, from its directory: what changed of others does not change its version.
 fn own_files(selected: &Selected) -> Vec<Utf8PathBuf> {
     let own = |reason: &Reason| match reason {
         Reason::File { path, .. } => {

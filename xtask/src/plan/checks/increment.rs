@@ -6,7 +6,10 @@ use camino::Utf8Path;
 use semver::Version;
 
 use super::{Check, Defect, Earlier, Run, Subject, is_candidate};
-use crate::model::finding::Severity;
+use crate::model::{
+    finding::Severity,
+    yaml::{Document, Node},
+};
 
 pub const CHECKS: &[Check] = &[
     Check {
@@ -33,9 +36,21 @@ pub const CHECKS: &[Check] = &[
 ];
 
 impl Earlier {
+    /// Whether it had this version then, which was released from there.
+    pub fn had(&self, version: &str) -> bool {
+        let tag = |document: &Document| {
+            document
+                .root
+                .at_path("data.dockerImageTag")
+                .and_then(Node::text)
+                == Some(version)
+        };
+        self.metadata.iter().any(tag)
+    }
+
     /// The version then; the highest where there are several merge bases.
     fn version(&self) -> Option<Version> {
-        let text = |document: &crate::model::yaml::Document| {
+        let text = |document: &Document| {
             let node = document.root.at_path("data.dockerImageTag")?;
             Version::parse(node.text()?).ok()
         };

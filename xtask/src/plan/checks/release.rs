@@ -21,7 +21,7 @@ pub const CHECKS: &[Check] = &[
         id: "breaking-change-deadline",
         description: "upgradeDeadline lies more than 7 days ahead",
         severity: Severity::Error,
-        applies: "a version with an entry in breakingChanges that is not released yet",
+        applies: "a version with an entry in breakingChanges that is not released yet: not on the registry, not at the merge base",
         run: Run::Connector(deadline),
     },
     Check {
@@ -96,6 +96,13 @@ fn deadline(subject: &Subject) -> Vec<Defect> {
     let Some(version) = subject.text("dockerImageTag") else {
         return Vec::new();
     };
+    if subject
+        .earlier
+        .as_ref()
+        .is_some_and(|earlier| earlier.had(version))
+    {
+        return Vec::new();
+    }
     let entry = breaking_changes(subject)
         .iter()
         .find(|change| change.key == version);

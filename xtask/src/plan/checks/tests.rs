@@ -1119,6 +1119,14 @@ fn the_version_is_compared_with_the_merge_base() {
         });
         fixture
     };
+    // What was merged with its deadline is out, however near that came since.
+    for (before, expected) in [
+        ("10.0.0", &[][..]),
+        ("9.9.0", &["breaking-change-deadline"]),
+    ] {
+        let near = since(&[then(before)], "10.0.0", &[]).edit("2026-12-31", "2026-06-20");
+        expect(before, near, expected);
+    }
     for (before, now, changed, expected) in [
         ("9.1.0", "9.1.1", "main.py", &[][..]),
         ("9.1.0", "9.1.0", "source_good/source.py", INCREMENT),
