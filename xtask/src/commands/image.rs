@@ -227,10 +227,12 @@ impl<'a> Builder<'a> {
         let checked = each(&checks, jobs, |check| {
             self.specs.check(image, check, |text| log(check, text))
         });
-        let checked = checked.into_iter().filter_map(Result::transpose);
-        let mut checked = checked.collect::<Result<Vec<CheckedSpec>>>()?;
-        checked.sort_by_key(|spec| spec.platform);
-        Ok(checked)
+        let mut checked: Vec<_> = checks.into_iter().zip(checked).collect();
+        checked.sort_by_key(|(check, _)| check.platform);
+        let checked = checked.into_iter();
+        checked
+            .filter_map(|(_, checked)| checked.transpose())
+            .collect()
     }
 }
 
