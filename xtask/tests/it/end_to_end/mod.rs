@@ -4,6 +4,7 @@
 //! `cargo xtask ci` takes it down at its end.
 
 mod assemble;
+mod base_bump;
 mod bench;
 mod online;
 mod package;

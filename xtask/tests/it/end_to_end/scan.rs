@@ -95,6 +95,12 @@ impl Vulnerable {
         Vulnerable { repo, status }
     }
 
+    /// The image that stands in for one of docker.io's.
+    pub fn stand_in(&self, repository: &str) -> String {
+        let image = &self.status["stand_ins"][format!("docker.io/{repository}")];
+        image.as_str().unwrap().to_owned()
+    }
+
     pub fn command(&self) -> Command {
         let stand_ins: Vec<String> = self.status["stand_ins"]
             .as_object()

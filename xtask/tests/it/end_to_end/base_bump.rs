@@ -1,0 +1,90 @@
+//! A newer base image under the same packages.
+
+use std::{collections::BTreeSet, fs};
+
+use serde_json::Value;
+
+use super::{docker, scan::Vulnerable, turn};
+use crate::monorepo::Finished;
+
+const STORE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/store/layers");
+const FORCED: [&str; 5] = [
+    "connector",
+    "publish",
+    "source-vulnerable",
+    "--dry-run=false",
+    "--force-publish",
+];
+
+/// What the store says of the layers that it keeps.
+fn kept() -> BTreeSet<String> {
+    let entries = fs::read_dir(STORE)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
+    entries
+        .map(|name| name.into_string().unwrap())
+        .filter(|name| name.ends_with(".json"))
+        .collect()
+}
+
+/// Publishes on a base; what the push says it moved: uploaded, mounted, there.
+fn publish(sandbox: &Vulnerable, base: &str) -> Vec<u64> {
+    let stand_in = format!("docker.io/airbyte/python-connector-base={base}");
+    let mut command = sandbox.command();
+    command
+        .env("XTASK_STAND_INS", stand_in)
+        .env("XTASK_PLATFORMS", "linux/amd64");
+    let published = Finished::from(command.args(FORCED).arg("--json").output().unwrap())
+        .code(0)
+        .json();
+    let record = published["record"].as_str().unwrap().to_owned();
+    let log = fs::read_to_string(format!("{record}/source-vulnerable/push.log")).unwrap();
+    // `1 blobs uploaded (7 bytes), 2 mounted, 3 there`
+    let numbers = log
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|word| word.parse().ok());
+    let numbers: Vec<u64> = numbers.collect();
+    vec![numbers[0], numbers[2], numbers[3]]
+}
+
+#[test]
+fn after_a_base_bump_only_configurations_are_uploaded_and_no_package_is_installed_again() {
+    let _turn = turn();
+    let sandbox = Vulnerable::new();
+    let base = sandbox.stand_in("airbyte/python-connector-base");
+    publish(&sandbox, &base);
+    let before = kept();
+
+    let context = tempfile::tempdir().unwrap();
+    let dockerfile = format!("FROM {base}\nENV BUMPED=1\nCOPY Dockerfile /bumped\n");
+    fs::write(context.path().join("Dockerfile"), dockerfile).unwrap();
+    let name = format!(
+        "{}/airbyte/python-connector-base:bumped",
+        base.split('/').next().unwrap()
+    );
+    let output = format!("--output=type=image,name={name},push=true");
+    let metadata = context.path().join("metadata.json");
+    let metadata_file = format!("--metadata-file={}", metadata.display());
+    docker(&[
+        "buildx",
+        "build",
+        "--quiet",
+        "--provenance=false",
+        &output,
+        &metadata_file,
+        context.path().to_str().unwrap(),
+    ])
+    .code(0);
+    let made: Value = serde_json::from_str(&fs::read_to_string(metadata).unwrap()).unwrap();
+    let bumped = format!("{name}@{}", made["containerimage.digest"].as_str().unwrap());
+
+    let [uploaded, mounted, there] = publish(&sandbox, &bumped)[..] else {
+        unreachable!("three numbers")
+    };
+    assert_eq!(uploaded, 1, "the configuration");
+    assert_eq!(mounted, 1, "the base's new layer");
+    assert!(there > 3, "{there}");
+    // The one more is byte-code of the base's own library.
+    assert!(kept().difference(&before).count() <= 1);
+    assert!(kept().is_superset(&before));
+}
