@@ -200,7 +200,7 @@ impl DependencyFacts {
             .transpose()?;
         let (interpreter, assumed) = known.unwrap_or((Interpreter::USUAL, true));
         let dependencies = sources.dependencies(interpreter, &config.platforms)?;
-        let plan = PlannedDependencies::new(dependencies, Platform::host());
+        let plan = PlannedDependencies::new(dependencies, Platform::host(), config);
         let kept = match (&plan, &base) {
             (PlannedDependencies::Locked(summary), Some(base)) => {
                 wheels::kept(context, summary, base)?

@@ -145,7 +145,7 @@ impl<'a> Planner<'a> {
         Ok(PythonPlan {
             interpreter,
             assumed,
-            dependencies: PlannedDependencies::new(dependencies, self.native),
+            dependencies: PlannedDependencies::new(dependencies, self.native, config),
             entry_point: sources.entry_point()?,
             prerequisites: sources.prerequisites(config, &self.platforms, self.native)?,
             uv: uv::containers_directory(&config.tools.uv, self.native, &repo.tools()),

@@ -145,10 +145,14 @@ pub enum PlannedDependencies {
 
 impl PlannedDependencies {
     /// `native` is the platform that builds run on without emulation.
-    pub fn new(dependencies: Dependencies, native: Platform) -> PlannedDependencies {
+    pub fn new(
+        dependencies: Dependencies,
+        native: Platform,
+        config: &Config,
+    ) -> PlannedDependencies {
         match dependencies {
             Dependencies::Locked(closures) => {
-                PlannedDependencies::Locked(Summary::new(closures, native))
+                PlannedDependencies::Locked(Summary::new(closures, native, config))
             }
             Dependencies::Unlocked { requirements } => {
                 PlannedDependencies::Resolved { requirements }

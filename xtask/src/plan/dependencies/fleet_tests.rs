@@ -10,6 +10,7 @@ use std::{
 use super::{Closure, Content, Planned, Summary};
 use crate::{
     model::{
+        config::Config,
         lock::{Lock, Origin, content_hash},
         platform::Platform,
         pyproject::Pyproject,
@@ -106,7 +107,7 @@ fn every_lock_resolves_for_both_platforms_to_the_same_packages() {
         }
         println!(
             "{name}: {}",
-            Summary::new(closures.to_vec(), Platform::LinuxAmd64)
+            Summary::new(closures.to_vec(), Platform::LinuxAmd64, &Config::default())
                 .lines()
                 .join("\n  ")
         );
@@ -137,7 +138,8 @@ fn known_sdists_are_found() {
     for (_, pyproject, lock) in locked(&fleet) {
         let closures = Platform::ALL
             .map(|platform| Closure::resolve(&pyproject, &lock, target(platform)).unwrap());
-        let builds = Summary::new(closures.to_vec(), Platform::LinuxAmd64).builds;
+        let builds =
+            Summary::new(closures.to_vec(), Platform::LinuxAmd64, &Config::default()).builds;
         found.extend(builds.iter().map(|build| {
             (
                 build.name.to_string(),

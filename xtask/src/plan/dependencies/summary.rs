@@ -6,7 +6,7 @@ use pep508_rs::{PackageName, pep440_rs::Version};
 use serde::Serialize;
 
 use super::{Closure, Content, How, Planned};
-use crate::model::{lock::File, platform::Platform};
+use crate::model::{config::Config, image::ImageRef, lock::File, platform::Platform};
 
 /// What `connector info` and the plan of a build say of the closures.
 #[derive(Debug, Clone, Serialize)]
@@ -28,6 +28,10 @@ pub struct Build {
     pub platforms: Vec<Platform>,
     /// Those of them whose wheel is built under emulation, unless the first one made turns out pure.
     pub emulated: Vec<Platform>,
+    /// The image that it is built in, as configuration names it; None is the connector's base image.
+    pub builder: Option<ImageRef>,
+    /// What configuration asks of its build backends.
+    pub constraints: Vec<String>,
     pub because: String,
 }
 
@@ -65,11 +69,18 @@ fn by_package(closures: &[Closure]) -> BTreeMap<(&PackageName, &Version), OnPlat
 
 impl Summary {
     /// `native` is the platform that builds run on without emulation.
-    pub fn new(closures: Vec<Closure>, native: Platform) -> Summary {
+    pub fn new(closures: Vec<Closure>, native: Platform, config: &Config) -> Summary {
         let by_package = by_package(&closures);
         let packages = by_package.values();
         let mut builds: Vec<Build> = packages.filter_map(|on| build(on)).collect();
         for build in &mut builds {
+            let name = build.name.to_string();
+            build.builder = config.builder_images.get(&name).cloned();
+            build.constraints = config
+                .build_constraints
+                .get(&name)
+                .cloned()
+                .unwrap_or_default();
             if build.expected == Content::Native {
                 let foreign = build.platforms.iter().filter(|on| **on != native);
                 build.emulated = foreign.copied().collect();
@@ -130,8 +141,16 @@ impl Summary {
                 false => platform.to_string(),
             };
             let platforms: Vec<String> = build.platforms.iter().map(platform).collect();
+            let image = match &build.builder {
+                Some(image) => image.to_string(),
+                None => "the base image".to_owned(),
+            };
+            let constraints = match build.constraints.as_slice() {
+                [] => String::new(),
+                constraints => format!(" with {}", constraints.join(" and ")),
+            };
             lines.push(format!(
-                "{} {}: {what} {} from {} ({})",
+                "{} {}: {what} {} from {} in {image}{constraints} ({})",
                 build.name,
                 build.version,
                 platforms.join(" and "),
@@ -197,6 +216,8 @@ fn build(on: &[(Platform, &Planned)]) -> Option<Build> {
         expected,
         platforms: sdists.iter().map(|(platform, ..)| *platform).collect(),
         emulated: Vec::new(),
+        builder: None,
+        constraints: Vec::new(),
         because,
     })
 }

@@ -2,6 +2,7 @@
 
 use super::{summary::Totals, *};
 use crate::model::{
+    config::Config,
     lock::content_hash::{Groups, content_hash},
     platform::Platform,
     target::Libc,
@@ -507,7 +508,12 @@ fn the_summary_counts_over_platforms() {
     else {
         panic!("unlocked")
     };
-    let summary = Summary::new(closures, Platform::LinuxAmd64);
+    let config = Config {
+        builder_images: [("d".to_owned(), "docker.io/library/gcc:1".parse().unwrap())].into(),
+        build_constraints: [("d".to_owned(), vec!["cython<3".to_owned()])].into(),
+        ..Config::default()
+    };
+    let summary = Summary::new(closures, Platform::LinuxAmd64, &config);
     assert_eq!(
         summary.totals,
         Totals {
@@ -537,8 +543,12 @@ fn the_summary_counts_over_platforms() {
         ]
     );
     assert_eq!(
-        summary.lines()[2],
-        "d 1: a wheel for linux/arm64 (emulated unless it proves pure) from d-1.tar.gz (its only wheel is cp311-cp311-manylinux2014_x86_64)"
+        summary.lines()[1..],
+        [
+            "c 1: one wheel for linux/amd64 and linux/arm64 from c-1.tar.gz in the base image (published as an sdist only)",
+            "d 1: a wheel for linux/arm64 (emulated unless it proves pure) from d-1.tar.gz in docker.io/library/gcc:1 \
+             with cython<3 (its only wheel is cp311-cp311-manylinux2014_x86_64)",
+        ]
     );
     let json = serde_json::to_value(&summary).unwrap();
     assert_eq!(json["totals"]["packages"], 5);

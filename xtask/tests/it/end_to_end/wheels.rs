@@ -225,6 +225,7 @@ fn pyyaml_is_compiled_for_each_platform() {
     assert_eq!(builds.len(), 1, "{builds:?}");
     assert_eq!(builds[0]["name"], "pyyaml");
     assert_eq!(builds[0]["emulated"], serde_json::json!(["linux/arm64"]));
+    assert_eq!(builds[0]["constraints"], serde_json::json!(["cython<3"]));
     let built = sandbox
         .on(&repo, &variables, &build("source-pyyaml"))
         .code(0)
