@@ -6,6 +6,7 @@ use camino::Utf8PathBuf;
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::{
+    attestation::Attestations,
     bench::Case,
     builder::Builder,
     connector::{ConnectorName, Language},
@@ -359,6 +360,8 @@ pub struct Build {
     /// or the name of one of buildx's builders
     #[arg(long, value_name = "BUILDER")]
     pub builder: Option<Builder>,
+    #[command(flatten)]
+    pub attest: Attest,
     /// On which images `spec` is tried: `sample` leaves out, on an emulated platform, most that bring no code of their own
     #[arg(long, value_name = "IMAGES", default_value = "sample")]
     pub spec: SpecRuns,
@@ -367,6 +370,26 @@ pub struct Build {
     pub dry_run: bool,
     #[command(flatten)]
     pub output: Json,
+}
+
+/// Statements of BuildKit's in the index.
+#[derive(Debug, Args)]
+pub struct Attest {
+    /// Have BuildKit attest how the image was built: docker builds it then, and the index has another digest
+    #[arg(long)]
+    pub provenance: bool,
+    /// Have BuildKit attest what the image holds, by its own scanner's image; a publish attaches syft's lists without it
+    #[arg(long)]
+    pub sbom: bool,
+}
+
+impl Attest {
+    pub fn asked(&self) -> Attestations {
+        Attestations {
+            provenance: self.provenance,
+            sbom: self.sbom,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -483,6 +506,8 @@ pub struct Publish {
     /// or the name of one of buildx's builders
     #[arg(long, value_name = "BUILDER")]
     pub builder: Option<Builder>,
+    #[command(flatten)]
+    pub attest: Attest,
     /// On which images `spec` is tried: `sample` leaves out, on an emulated platform, most that bring no code of their own
     #[arg(long, value_name = "IMAGES", default_value = "sample")]
     pub spec: SpecRuns,

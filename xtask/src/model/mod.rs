@@ -1,5 +1,6 @@
 //! Values that cannot be wrong. Parsing is the only way in; nothing here reads or writes anything.
 
+pub mod attestation;
 pub mod bench;
 pub mod build_system;
 pub mod builder;

@@ -10,8 +10,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::model::{
-    builder::Builder, image::Digest, layer::Layer, manifest_document::Document, platform::Platform,
-    problem::Problem, shard::fnv1a,
+    attestation::Attestations, builder::Builder, image::Digest, layer::Layer,
+    manifest_document::Document, platform::Platform, problem::Problem, shard::fnv1a,
 };
 
 /// How an image comes to be.
@@ -36,6 +36,8 @@ pub struct Needs<'a> {
     /// Whether every package and its file is known beforehand.
     pub packages: Packages,
     pub dockerfile: Dockerfile<'a>,
+    /// Only BuildKit writes these.
+    pub attestations: Attestations,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +81,9 @@ impl Method {
 
 impl Needs<'_> {
     fn in_the_way(&self) -> Option<String> {
+        if let Some(asked) = self.attestations.names() {
+            return Some(format!("{asked} is for BuildKit"));
+        }
         if let Some(script) = self.prerequisites {
             return Some(format!("{script} has to run in the image"));
         }
@@ -221,7 +226,8 @@ fn configuration(
     Ok(Value::Object(all))
 }
 
-const COMMENT: &str = "cargo xtask";
+/// What the history of an assembled image says of each layer of ours.
+pub const COMMENT: &str = "cargo xtask";
 
 impl Settings {
     /// Changes the base's `config` (OCI image specification 1.1, "Image Configuration") as a Dockerfile would.
@@ -420,6 +426,14 @@ mod tests {
             prerequisites: None,
             packages: Packages::Locked,
             dockerfile: Dockerfile::Ours,
+            attestations: Attestations::NONE,
+        };
+        let attested = Needs {
+            attestations: Attestations {
+                provenance: true,
+                sbom: true,
+            },
+            ..plain
         };
         let script = Needs {
             prerequisites: Some("install.sh"),
@@ -448,6 +462,16 @@ mod tests {
                 "uv_build is in uv alone, which runs there",
             ),
             (named, plain, "it was asked for by cloud"),
+            (
+                Builder::Auto,
+                attested,
+                "--provenance and --sbom is for BuildKit",
+            ),
+            (
+                Builder::Assemble,
+                attested,
+                "error: source-a can't be assembled: --provenance and --sbom is for BuildKit",
+            ),
             (
                 Builder::Docker,
                 script,

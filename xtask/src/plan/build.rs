@@ -15,6 +15,7 @@ use super::{
     spec_batch::Trial,
 };
 use crate::model::{
+    attestation::Attestations,
     build_system::Pin,
     builder::Builder,
     config::Config,
@@ -54,6 +55,8 @@ pub struct BuildPlan {
     /// Build arguments, labels and named contexts, in the order they are given.
     pub arguments: Vec<(String, String)>,
     pub labels: Vec<(String, String)>,
+    /// What BuildKit attests, as arguments.
+    pub attest: Vec<String>,
     pub contexts: Vec<(String, String)>,
     /// Files handed to the build that leave no trace in the image: id and path.
     pub secrets: Vec<(String, Utf8PathBuf)>,
@@ -92,6 +95,7 @@ pub struct Inputs<'a> {
     pub platforms: &'a [Platform],
     pub tag: &'a Tag,
     pub builder: &'a Builder,
+    pub attestations: Attestations,
     pub dockerfile: Dockerfile<'a>,
     /// Platform that the engine's containers run on natively.
     pub native: Option<Platform>,
@@ -181,6 +185,7 @@ impl BuildPlan {
             prerequisites: script.and_then(|script| Some(script.as_ref()?.script.as_str())),
             packages: inputs.python.as_ref().map_or(Packages::None, packages),
             dockerfile: inputs.dockerfile,
+            attestations: inputs.attestations,
         };
         Ok(BuildPlan {
             connector: connector.name.clone(),
@@ -192,6 +197,7 @@ impl BuildPlan {
             directory: inputs.root.join(&connector.directory),
             arguments: arguments(connector, &base, &inputs),
             labels: labels(connector, &base, &inputs),
+            attest: attest(inputs.attestations, inputs.config),
             contexts: inputs.python.iter().flat_map(contexts).collect(),
             secrets: secrets(&inputs),
             layout: inputs.layout,
@@ -259,10 +265,11 @@ impl BuildPlan {
                 self.image
             ));
         }
-        args.extend([
-            format!("--output=type=oci,dest={},tar=false,{GZIP}", self.layout),
-            "--provenance=false".to_owned(),
-        ]);
+        args.extend([format!(
+            "--output=type=oci,dest={},tar=false,{GZIP}",
+            self.layout
+        )]);
+        args.extend(self.attest.iter().cloned());
         args.extend(
             self.labels
                 .iter()
@@ -381,6 +388,25 @@ impl PythonPlan {
         lines.push(format!("  starts {}", self.entry_point.command(CODE)));
         lines
     }
+}
+
+/// BuildKit attests the least by itself unless it is told not to.
+fn attest(asked: Attestations, config: &Config) -> Vec<String> {
+    let provenance = if asked.provenance {
+        "mode=max"
+    } else {
+        "false"
+    };
+    let generator = &config.tools.sbom_generator;
+    let sbom = match (asked.sbom, generator.as_str()) {
+        (false, _) => "false".to_owned(),
+        (true, "") => "true".to_owned(),
+        (true, image) => format!("generator={image}"),
+    };
+    vec![
+        format!("--provenance={provenance}"),
+        format!("--sbom={sbom}"),
+    ]
 }
 
 fn contexts(python: &PythonPlan) -> Vec<(String, String)> {
@@ -554,7 +580,8 @@ impl SpecCheck {
     }
 }
 
-fn spec_check(platform: Platform, native: Option<Platform>, config: &Config) -> SpecCheck {
+/// How `spec` is run on a platform.
+pub fn spec_check(platform: Platform, native: Option<Platform>, config: &Config) -> SpecCheck {
     let emulated = native != Some(platform);
     let seconds = if emulated {
         config.spec_timeout_emulated

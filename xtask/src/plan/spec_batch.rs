@@ -152,7 +152,10 @@ fn pair(line: &str) -> Option<(String, String)> {
 mod tests {
     use super::*;
     use crate::{
-        model::{builder::Builder, config::Config, connector::Connector, metadata::Metadata},
+        model::{
+            attestation::Attestations, builder::Builder, config::Config, connector::Connector,
+            metadata::Metadata,
+        },
         plan::{
             assembly::{Dockerfile, NamedLayer, image},
             build::Inputs,
@@ -177,6 +180,7 @@ mod tests {
             platforms: &Platform::ALL,
             tag: &"dev".parse().unwrap(),
             builder,
+            attestations: Attestations::NONE,
             dockerfile: Dockerfile::Ours,
             native: Some(Platform::LinuxAmd64),
             revision: None,

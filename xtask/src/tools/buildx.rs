@@ -122,6 +122,9 @@ fn run(engine: &Engine, words: &[&str], watch: impl FnMut(&str) + Send) -> Resul
     Ok(())
 }
 
+/// The repository of the scanner that BuildKit runs by itself for an SBOM.
+const SCANNER: &str = "docker/buildkit-syft-scanner";
+
 /// A known failure of BuildKit's in words that help; `message` is the whole error.
 fn explain(message: &str) -> Option<Problem> {
     let line = |needle: &str| message.lines().rev().find(|line| line.contains(needle));
@@ -135,6 +138,12 @@ fn explain(message: &str) -> Option<Problem> {
             .nth(1)?
             .split(": ")
             .next()?;
+        if image.contains(SCANNER) {
+            let problem = Problem::environment(format!(
+                "--sbom: BuildKit's scanner {image} can't be had\n{message}"
+            ));
+            return Some(problem.help("set `tools.sbom-generator` to a mirror of it, or leave --sbom out: a publish attaches syft's lists without it"));
+        }
         let problem = Problem::failure(format!("base image {image} can't be had\n{message}"));
         return Some(problem.help(
             "check connectorBuildOptions.baseImage in metadata.yaml, the network, and `mirrors` in `cargo xtask config`; \

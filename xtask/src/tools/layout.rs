@@ -21,6 +21,8 @@ pub struct Layout {
     pub top: Document,
     /// One image a platform, in the platforms' order.
     pub images: BTreeMap<Platform, LayoutImage>,
+    /// What else the index names: BuildKit's statements about the images.
+    pub attestations: Vec<(Document, ImageManifest)>,
 }
 
 /// One platform's half.
@@ -48,6 +50,7 @@ impl Layout {
                 directory: directory.to_owned(),
                 top: document(directory, top)?,
                 images: BTreeMap::new(),
+                attestations: Vec::new(),
             };
             match layout.top.content().map_err(anyhow::Error::msg)? {
                 Content::Manifest(manifest) => {
@@ -55,6 +58,14 @@ impl Layout {
                     layout.add(document, *manifest)?;
                 }
                 Content::Index(index) => {
+                    for descriptor in manifest_document::attestations(&index) {
+                        let document = document(directory, descriptor)?;
+                        if let Content::Manifest(manifest) =
+                            document.content().map_err(anyhow::Error::msg)?
+                        {
+                            layout.attestations.push((document, *manifest));
+                        }
+                    }
                     for (_, descriptor) in manifest_document::images(&index) {
                         let document = document(directory, descriptor)?;
                         match document.content().map_err(anyhow::Error::msg)? {

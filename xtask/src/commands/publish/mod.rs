@@ -380,7 +380,8 @@ fn planner<'a>(
     let ask = if flags.plan { Ask::Nobody } else { Ask::Engine };
     let platforms = context.resolved.config.platforms.clone();
     let planner = Planner::new(context, platforms, tag, native, ask)?;
-    Ok(Some(planner.with_builder(flags.builder.as_ref())))
+    let planner = planner.with_builder(flags.builder.as_ref());
+    Ok(Some(planner.attested(flags.attest.asked())))
 }
 
 fn plans<'a>(

@@ -39,6 +39,11 @@ pub fn push_layout(
             blobs.insert(layout::digest(descriptor)?, descriptor.size());
         }
     }
+    for (_, manifest) in &layout.attestations {
+        for descriptor in std::iter::once(manifest.config()).chain(manifest.layers()) {
+            blobs.insert(layout::digest(descriptor)?, descriptor.size());
+        }
+    }
     let blobs: Vec<(Digest, u64)> = blobs.into_iter().collect();
     let moved = work::each(&blobs, AT_A_TIME, |(digest, size)| {
         push_blob(to, layout, base, digest, *size).map(|arrived| (arrived, *size))
@@ -54,7 +59,9 @@ pub fn push_layout(
             }
         }
     }
+    let attestations = layout.attestations.iter().map(|(document, _)| document);
     let manifests = layout.images.values().map(|image| &image.document);
+    let manifests = manifests.chain(attestations);
     let rest = manifests.filter(|document| document.digest != layout.top.digest);
     for document in rest.chain([&layout.top]) {
         to.put_manifest(&Reference::Digest(document.digest.clone()), document)?;
