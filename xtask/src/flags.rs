@@ -89,6 +89,8 @@ pub enum Connector {
     Scan(Scan),
     /// Tell what is vulnerable in the images now at `latest`, of all connectors or those named, without pulling one
     Rescan(Rescan),
+    /// Compare a published image with its metadata and commit, and run its spec
+    Verify(Verify),
     /// Check metadata, files and pages of connectors, of all where none is named; `--list` prints every check
     Check(Check),
     /// Raise the version of connectors, in every file that has it
@@ -415,6 +417,18 @@ pub struct Rescan {
     /// How findings are written; `github` makes annotations and the step summary
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub output_format: ScanFormat,
+}
+
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// A connector, of which the image of its version is meant, or an image: repository:tag or repository@digest
+    #[arg(value_name = "NAME|IMAGE")]
+    pub image: String,
+    /// Build again from the commit that the image names, and compare the digests
+    #[arg(long)]
+    pub rebuild: bool,
+    #[command(flatten)]
+    pub output: Json,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -21,6 +21,8 @@ use crate::model::{
 pub struct Repo {
     /// Absolute path of its top.
     pub root: Utf8PathBuf,
+    /// Where `target` lies: the top too, unless this is a checkout of another commit.
+    home: Utf8PathBuf,
 }
 
 /// What a repository's connectors directory holds, sorted by name.
@@ -69,7 +71,7 @@ impl Repo {
         if let Some(directory) = directory {
             let root = here.join(directory).canonicalize_utf8();
             let root = root.map_err(|error| Problem::usage(format!("-C {directory}: {error}")))?;
-            return Ok(Repo { root });
+            return Ok(Repo::at(&root));
         }
         let is_root = |dir: &&Utf8Path| {
             dir.join(CONNECTORS).is_dir()
@@ -81,9 +83,23 @@ impl Repo {
                 "run this inside a repository with {CONNECTORS}, or name one with -C DIR"
             ))
         })?;
-        Ok(Repo {
+        Ok(Repo::at(root))
+    }
+
+    /// The repository whose top this is.
+    pub fn at(root: &Utf8Path) -> Repo {
+        Repo {
             root: root.to_owned(),
-        })
+            home: root.to_owned(),
+        }
+    }
+
+    /// This repository as it is checked out elsewhere; what xtask keeps stays where it is.
+    pub fn checked_out(&self, root: &Utf8Path) -> Repo {
+        Repo {
+            root: root.to_owned(),
+            home: self.home.clone(),
+        }
     }
 
     /// The configuration in force here.
@@ -102,7 +118,7 @@ impl Repo {
 
     /// Where xtask keeps what it makes and can make again.
     pub fn target(&self) -> Utf8PathBuf {
-        self.root.join("target/xtask")
+        self.home.join("target/xtask")
     }
 
     /// Where what is made of one connector goes: its spec, the files its build reads.
@@ -120,7 +136,7 @@ impl Repo {
         let shared = std::env::var("XTASK_CACHE")
             .ok()
             .filter(|path| !path.is_empty());
-        shared.map_or_else(|| self.target().join("store"), |path| self.root.join(path))
+        shared.map_or_else(|| self.target().join("store"), |path| self.home.join(path))
     }
 
     /// Every connector, read in parallel. A directory without metadata.yaml is none.

@@ -26,6 +26,7 @@ mod specs;
 mod test;
 mod tool_checks;
 mod up_to_date;
+mod verify;
 mod wheels;
 
 use anyhow::{Context as _, Result};
@@ -74,6 +75,7 @@ pub fn run(flags: Xtask, report: &Report) -> Result<Exit> {
             publish::run(&mut context, &flags.global, &publish)
         }
         Command::Connector(Connector::Rescan(flags)) => scan::rescan(&context, &flags),
+        Command::Connector(Connector::Verify(flags)) => verify::run(&context, &flags),
         Command::Connector(Connector::Check(flags)) => check::run(&context, &flags),
         Command::Connector(Connector::Bump(flags)) => bump::run(&context, &flags),
         Command::Connector(Connector::Test(flags)) => test::run(&context, &flags),
@@ -100,6 +102,7 @@ fn needs_engine(command: &Command) -> bool {
             Connector::Build(_)
                 | Connector::Scan(_)
                 | Connector::Rescan(_)
+                | Connector::Verify(_)
                 | Connector::PublishPackage(_)
                 | Connector::Info(_)
                 | Connector::Test(_)

@@ -22,3 +22,4 @@ pub mod scan;
 pub mod selection;
 pub mod spec;
 pub mod spec_batch;
+pub mod verify;

@@ -9,12 +9,14 @@ use super::{
     process::{self, Program},
     registry::is_loopback,
 };
-use crate::model::problem::Problem;
+use crate::model::{image::Digest, problem::Problem};
 
 /// Signing asks a registry and, without a key, an identity provider and a log.
 const SIGN: Duration = Duration::from_secs(180);
 /// Holds the private key itself, in PEM.
 const KEY: &str = "COSIGN_PRIVATE_KEY";
+/// Holds the public key itself, in PEM.
+const PUBLIC_KEY: &str = "COSIGN_PUBLIC_KEY";
 
 /// Whether what is pushed is signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +56,57 @@ pub fn sign(image: &str, configuration: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
+/// The tag that cosign keeps the signatures of an image under: its digest, with `-` for `:` (cosign's SPEC.md,
+/// "Tag-based discovery").
+pub fn tag(digest: &Digest) -> String {
+    format!("sha256-{}.sig", digest.hex())
+}
+
+/// Checks the signature of `image`, which is named by its digest: by the key in COSIGN_PUBLIC_KEY, which is no entry of
+/// the public log, else by the identity of this repository's workflows.
+///
+/// # Errors
+/// When there is no cosign, and with cosign's own words when no signature is right.
+pub fn verify(image: &str) -> Result<()> {
+    if !process::installed("cosign") {
+        return Err(Problem::environment("cosign is not installed")
+            .help("install cosign 2 (https://docs.sigstore.dev): there is a signature to check")
+            .into());
+    }
+    let mut flags = if is_set(PUBLIC_KEY) {
+        let by_key = [
+            "--key",
+            "env://COSIGN_PUBLIC_KEY",
+            "--insecure-ignore-tlog=true",
+        ];
+        by_key.map(str::to_owned).to_vec()
+    } else {
+        let repository = std::env::var("GITHUB_REPOSITORY").map_err(|_| {
+            Problem::environment("whose signature it should be is not known")
+                .help("set COSIGN_PUBLIC_KEY to the key in PEM, or GITHUB_REPOSITORY to the repository that signs keyless")
+        })?;
+        let [issuer, identity] = keyless(&repository);
+        vec![
+            format!("--certificate-oidc-issuer={issuer}"),
+            format!("--certificate-identity-regexp={identity}"),
+        ]
+    };
+    flags.extend(insecure(image).map(str::to_owned));
+    let shell = Shell::new().context("open a shell")?;
+    Program::from(cmd!(shell, "cosign verify {flags...} {image}"))
+        .limit(SIGN)
+        .output()?;
+    Ok(())
+}
+
+/// Who issues the certificate of a keyless signature, and whom it is for as a regular expression.
+fn keyless(repository: &str) -> [String; 2] {
+    [
+        "https://token.actions.githubusercontent.com".to_owned(),
+        format!("^https://github.com/{repository}/"),
+    ]
+}
+
 /// The command that checks the signature.
 pub fn verify_line(image: &str) -> String {
     let insecure: String = insecure(image).map(|flag| format!("{flag} ")).collect();
@@ -62,16 +115,18 @@ pub fn verify_line(image: &str) -> String {
     } else {
         let repository =
             std::env::var("GITHUB_REPOSITORY").unwrap_or_else(|_| "OWNER/REPO".to_owned());
-        format!(
-            "--certificate-oidc-issuer https://token.actions.githubusercontent.com \
-             --certificate-identity-regexp '^https://github.com/{repository}/'"
-        )
+        let [issuer, identity] = keyless(&repository);
+        format!("--certificate-oidc-issuer {issuer} --certificate-identity-regexp '{identity}'")
     };
     format!("cosign verify {whose} {insecure}{image}")
 }
 
 fn by_key() -> bool {
-    std::env::var_os(KEY).is_some_and(|value| !value.is_empty())
+    is_set(KEY)
+}
+
+fn is_set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
 }
 
 /// A registry on this host speaks plain HTTP.

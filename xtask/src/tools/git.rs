@@ -4,12 +4,15 @@ pub mod history;
 pub mod objects;
 mod revisions;
 
+use std::fs;
+
 use anyhow::{Context, Result};
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use xshell::{Shell, cmd};
 
 pub use self::revisions::{Revisions, commit};
 use super::process::Program;
+use crate::model::problem::Problem;
 
 /// A clone of the repository at `root` as it is committed, in `directory`, which is not there yet. It shares the
 /// objects of its origin.
@@ -18,6 +21,67 @@ pub fn clone(root: &Utf8Path, directory: &Utf8Path) -> Result<()> {
     let clone = cmd!(shell, "git clone --quiet --shared {root} {directory}");
     Program::from(clone).output()?;
     Ok(())
+}
+
+/// A work tree of the repository's own beside the user's. Removed when this is dropped.
+#[derive(Debug)]
+pub struct Checkout {
+    repository: Utf8PathBuf,
+    top: Utf8PathBuf,
+    /// What `root` is in the user's work tree.
+    pub root: Utf8PathBuf,
+}
+
+impl Checkout {
+    /// Checks out those of `paths` (from `root`) that `commit` has, in `directory`, which is not there yet.
+    ///
+    /// # Errors
+    /// When the repository lacks the commit.
+    pub fn new(
+        root: &Utf8Path,
+        commit: &str,
+        paths: &[&Utf8Path],
+        directory: &Utf8Path,
+    ) -> Result<Checkout> {
+        let has = |what: &str| -> Result<bool> {
+            let asked = git(root, &["cat-file", "-e", what])?.finish()?;
+            Ok(asked.status.success())
+        };
+        if !has(&format!("{commit}^{{commit}}"))? {
+            return Err(
+                Problem::environment(format!("commit {commit} is not in this clone"))
+                    .help(format!(
+                        "`git fetch origin {commit}`, or a clone that is not shallow, has it"
+                    ))
+                    .into(),
+            );
+        }
+        let prefix = git(root, &["rev-parse", "--show-prefix"])?.read()?;
+        let add = ["worktree", "add", "--quiet", "--no-checkout", "--detach"];
+        git(root, &[&add[..], &[directory.as_str(), commit]].concat())?.output()?;
+        let checkout = Checkout {
+            repository: root.to_owned(),
+            top: directory.to_owned(),
+            root: directory.join(prefix.trim()),
+        };
+        for path in paths {
+            let path = Utf8Path::new(prefix.trim()).join(path);
+            if has(&format!("{commit}:{path}"))? {
+                let take = ["checkout", "--quiet", commit, "--", path.as_str()];
+                git(&checkout.top, &take)?.output()?;
+            }
+        }
+        fs::create_dir_all(&checkout.root).with_context(|| format!("make {}", checkout.root))?;
+        Ok(checkout)
+    }
+}
+
+impl Drop for Checkout {
+    fn drop(&mut self) {
+        let remove = ["worktree", "remove", "--force", self.top.as_str()];
+        // What stays is a directory below target, and `git worktree prune` forgets it once it is gone.
+        let _ = git(&self.repository, &remove).and_then(|program| program.output());
+    }
 }
 
 /// Makes a repository of what lies in `directory`, all of it committed.

@@ -97,7 +97,8 @@ impl fmt::Display for Grype {
 }
 
 impl Grype {
-    /// The scanner on PATH, else the pinned image when the engine can pull it, else one built by Go.
+    /// The scanner on PATH, else the pinned image when the engine can pull it, else one built by Go. One that was built
+    /// before is not tried to be pulled again.
     ///
     /// # Errors
     /// When there is none of them; the message names what was tried.
@@ -132,7 +133,7 @@ impl Grype {
             return Grype::asked(From::Path).map(Some);
         }
         let built = built_path(sources);
-        if sources.image.is_none() && built.is_file() {
+        if built.is_file() {
             return Grype::asked(From::Built(built)).map(Some);
         }
         Ok(None)

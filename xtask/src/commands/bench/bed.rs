@@ -45,7 +45,7 @@ impl<'a> Bed<'a> {
         remove_directory(&clone)?;
         git::clone(&context.repo.root, &clone)?;
         // Programs are fetched once; a machine has them.
-        let (tools, repo) = (context.repo.tools(), Repo { root: clone });
+        let (tools, repo) = (context.repo.tools(), Repo::at(&clone));
         for directory in [&tools, &repo.target()] {
             fs::create_dir_all(directory).with_context(|| format!("make {directory}"))?;
         }

@@ -5,6 +5,8 @@ mod facts;
 mod outputs;
 mod results;
 
+pub use self::facts::published;
+
 use std::{
     collections::BTreeSet,
     num::NonZeroUsize,

@@ -1,0 +1,518 @@
+//! `connector verify`: whether a published image is what its metadata and its commit say, and can be built again.
+
+use std::{collections::BTreeMap, fs};
+
+use anyhow::{Context as _, Result};
+use camino::Utf8Path;
+use oci_spec::image::{ImageConfiguration, ImageManifest};
+use serde::Serialize;
+
+use super::{
+    Context, doctor,
+    image::Builder,
+    planner::{Ask, Planner},
+    publish,
+};
+use crate::{
+    flags::Verify,
+    model::{
+        builder::Builder as Method,
+        connector::{Connector, ConnectorName},
+        image::{Digest, ImageRef},
+        manifest_document::{self, Content, Document},
+        platform::Platform,
+        problem::{Exit, Problem},
+    },
+    plan::{
+        assembly,
+        build::{BuildPlan, spec_check},
+        published, spec,
+        verify::{self, Check, Half, Standing, What},
+    },
+    report::exit_of,
+    tools::{
+        cosign,
+        git::Checkout,
+        layout::{self, Layout},
+        process::check_interrupted,
+        registry::{Credentials, Reference, Registries, Repository},
+        work::each,
+    },
+};
+
+/// What came of it, as `--json` shows it.
+#[derive(Serialize)]
+struct Verified {
+    connector: ConnectorName,
+    image: ImageRef,
+    digest: Digest,
+    /// The commit that the image says it was built from.
+    commit: Option<String>,
+    checks: Vec<Check>,
+}
+
+/// The image as the registry has it.
+struct Published<'r> {
+    repository: &'r Repository<'r>,
+    image: ImageRef,
+    top: Document,
+    halves: BTreeMap<Platform, Half>,
+    manifests: Vec<(Digest, ImageManifest)>,
+    assembled: bool,
+    /// How many statements about them the index lists.
+    attestations: usize,
+}
+
+pub fn run(context: &Context, flags: &Verify) -> Result<Exit> {
+    let (connector, image) = subject(context, &flags.image)?;
+    let say = |line: &str| context.report.note(line);
+    let registries = Registries::new(Credentials::gather()?, say);
+    let repository = registries.repository(&image);
+    let published = Published::read(&repository, image)?;
+    let platforms: Vec<Platform> = published.halves.keys().copied().collect();
+    let native = doctor::preflight(context, &platforms)?.native();
+
+    let commit = verify::commit(&published.halves);
+    let mut checks = vec![
+        published.whole(context)?,
+        Check::of(
+            What::Platforms,
+            verify::platforms(&context.resolved.config.platforms, &published.halves),
+            || {
+                platforms
+                    .iter()
+                    .map(Platform::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            },
+        ),
+    ];
+    let again = Again {
+        context,
+        connector: &connector,
+        published: &published,
+        platforms: &platforms,
+        native,
+    };
+    let rebuild = flags.rebuild;
+    let (labels, rebuilt) = again.judge_commit(&commit, rebuild)?;
+    checks.push(labels);
+    checks.push(again.specs());
+    checks.push(published.signature()?);
+    checks.extend(rebuilt);
+    check_interrupted()?;
+    let verified = Verified {
+        connector: connector.name.clone(),
+        image: published.image.clone(),
+        digest: published.top.digest.clone(),
+        commit: commit.ok(),
+        checks,
+    };
+    report(context, flags, &verified)
+}
+
+/// The connector and the image that are meant: a connector's name is its image of the version in metadata.yaml.
+fn subject(context: &Context, text: &str) -> Result<(Connector, ImageRef)> {
+    let config = &context.resolved.config;
+    let fleet = context.repo.load(config)?;
+    let is_image = text.contains([':', '@']);
+    if !is_image {
+        let connectors = fleet
+            .select(&context.repo, config, &[text.to_owned()])?
+            .whole()?;
+        let [connector] = <[Connector; 1]>::try_from(connectors).map_err(|several| {
+            Problem::usage(format!(
+                "`{text}` means {} connectors, not one",
+                several.len()
+            ))
+        })?;
+        let image = published::reference(&connector, &config.registry).map_err(Problem::usage)?;
+        return Ok((connector, image));
+    }
+    let image: ImageRef = text.parse().map_err(Problem::usage)?;
+    let is_of = |connector: &Connector| {
+        let below = published::repository(connector, &config.registry);
+        let declared = &connector.metadata.docker_repository;
+        below.is_ok_and(|below| below.name() == image.name()) || *declared == image.repository
+    };
+    let connector = fleet.connectors.into_iter().find(is_of).ok_or_else(|| {
+        Problem::usage(format!(
+            "no connector here is published as {}",
+            image.name()
+        ))
+        .help("`dockerRepository` in metadata.yaml says as what each is")
+    })?;
+    Ok((connector, image))
+}
+
+impl<'r> Published<'r> {
+    fn read(repository: &'r Repository<'r>, image: ImageRef) -> Result<Published<'r>> {
+        let reference = match (&image.digest, &image.tag) {
+            (Some(digest), _) => Reference::Digest(digest.clone()),
+            (None, Some(tag)) => Reference::Tag(tag.clone()),
+            (None, None) => Reference::Tag("latest".parse().map_err(anyhow::Error::msg)?),
+        };
+        let top = repository.manifest(&reference)?.ok_or_else(|| {
+            Problem::failure(format!("{image} is not there"))
+                .help("`connector publish` puts it there")
+        })?;
+        let mut published = Published {
+            repository,
+            image,
+            top,
+            halves: BTreeMap::new(),
+            manifests: Vec::new(),
+            assembled: false,
+            attestations: 0,
+        };
+        match published.top.content().map_err(anyhow::Error::msg)? {
+            Content::Manifest(manifest) => {
+                published.add(None, published.top.digest.clone(), *manifest)?;
+            }
+            Content::Index(index) => {
+                published.attestations = manifest_document::attestations(&index).len();
+                for (platform, descriptor) in manifest_document::images(&index) {
+                    let digest = layout::digest(descriptor)?;
+                    let document = repository.manifest(&Reference::Digest(digest.clone()))?;
+                    // One that is gone is told by the platforms.
+                    if let Some(document) = document
+                        && let Content::Manifest(manifest) =
+                            document.content().map_err(anyhow::Error::msg)?
+                    {
+                        published.add(Some(platform), digest, *manifest)?;
+                    }
+                }
+            }
+        }
+        Ok(published)
+    }
+
+    fn add(
+        &mut self,
+        platform: Option<Platform>,
+        digest: Digest,
+        manifest: ImageManifest,
+    ) -> Result<()> {
+        let bytes = self.repository.blob(&layout::digest(manifest.config())?)?;
+        let configuration: ImageConfiguration = serde_json::from_slice(&bytes)
+            .with_context(|| format!("read the configuration of {digest}"))?;
+        self.assembled |= is_assembled(&configuration);
+        let half = half(&digest, &configuration)?;
+        let platform = match platform {
+            Some(platform) => platform,
+            None => half.runs_on.parse().map_err(anyhow::Error::msg)?,
+        };
+        self.halves.insert(platform, half);
+        self.manifests.push((digest, manifest));
+        Ok(())
+    }
+
+    /// The tag's digest is the one asked for and the one that was published from here, and all it names is there.
+    fn whole(&self, context: &Context) -> Result<Check> {
+        let digest = &self.top.digest;
+        let mut differences = Vec::new();
+        if let (Some(_), Some(tag)) = (&self.image.digest, &self.image.tag) {
+            match self.repository.digest(&Reference::Tag(tag.clone()))? {
+                Some(there) if there == *digest => {}
+                Some(there) => differences.push(format!("tag {tag} points to {there}")),
+                None => differences.push(format!("there is no tag {tag}")),
+            }
+        }
+        let tagged = self.image.clone().without_digest();
+        if let Some(ours) = publish::published(&context.repo, &tagged)
+            && ours != *digest
+        {
+            differences.push(format!("{ours} was published from here, {digest} is there"));
+        }
+        let mut blobs = 0;
+        for (of, manifest) in &self.manifests {
+            for descriptor in std::iter::once(manifest.config()).chain(manifest.layers()) {
+                let blob = layout::digest(descriptor)?;
+                blobs += 1;
+                if !self.repository.has_blob(&blob)? {
+                    differences.push(format!("blob {blob} of {of} is gone"));
+                }
+            }
+        }
+        Ok(Check::of(What::Digest, differences, || {
+            format!(
+                "{digest}, all {blobs} blobs of {} images are there",
+                self.manifests.len()
+            )
+        }))
+    }
+
+    fn by_digest(&self) -> ImageRef {
+        ImageRef {
+            tag: None,
+            digest: Some(self.top.digest.clone()),
+            ..self.image.clone()
+        }
+    }
+
+    fn signature(&self) -> Result<Check> {
+        let tag = cosign::tag(&self.top.digest)
+            .parse()
+            .map_err(anyhow::Error::msg)?;
+        if self.repository.digest(&Reference::Tag(tag))?.is_none() {
+            return Ok(Check::new(
+                What::Signature,
+                Standing::None,
+                "nobody signed it",
+            ));
+        }
+        Ok(match cosign::verify(&self.by_digest().to_string()) {
+            Ok(()) => Check::new(What::Signature, Standing::Ok, "right"),
+            Err(error) => judged(What::Signature, &error),
+        })
+    }
+}
+
+/// What the machine lacks is no answer; everything else is a no.
+fn judged(what: What, error: &anyhow::Error) -> Check {
+    let standing = match exit_of(error) {
+        Exit::Environment | Exit::Interrupted => Standing::Unknown,
+        _ => Standing::Wrong,
+    };
+    Check::new(what, standing, format!("{error:#}"))
+}
+
+fn half(manifest: &Digest, configuration: &ImageConfiguration) -> Result<Half> {
+    let labels = configuration
+        .config()
+        .as_ref()
+        .and_then(|config| config.labels().clone());
+    let history = configuration.history().iter().flatten();
+    let holds = history.filter(|entry| entry.empty_layer() != Some(true));
+    let mut holds = holds.map(|entry| entry.created_by().clone().unwrap_or_default());
+    let mut layers = Vec::new();
+    for diff_id in configuration.rootfs().diff_ids() {
+        let digest = diff_id.parse().map_err(anyhow::Error::msg)?;
+        layers.push((digest, holds.next().unwrap_or_default()));
+    }
+    Ok(Half {
+        manifest: manifest.clone(),
+        runs_on: format!("{}/{}", configuration.os(), configuration.architecture()),
+        labels: labels.into_iter().flatten().collect(),
+        layers,
+    })
+}
+
+/// Whether xtask put an image together, and no builder.
+fn is_assembled(configuration: &ImageConfiguration) -> bool {
+    let mut history = configuration.history().iter().flatten();
+    history.any(|entry| entry.comment().as_deref() == Some(assembly::COMMENT))
+}
+
+/// What is asked of this machine about a published image.
+struct Again<'a> {
+    context: &'a Context<'a>,
+    connector: &'a Connector,
+    published: &'a Published<'a>,
+    platforms: &'a [Platform],
+    native: Platform,
+}
+
+impl Again<'_> {
+    /// Compares the labels with those that the commit gives, and the digest with what it builds.
+    fn judge_commit(
+        &self,
+        commit: &Result<String, Vec<String>>,
+        rebuild: bool,
+    ) -> Result<(Check, Option<Check>)> {
+        let context = self.context;
+        let without = |standing: Standing, details: &[String]| {
+            let check = |what| Check {
+                what,
+                standing,
+                details: details.to_vec(),
+            };
+            (check(What::Labels), rebuild.then(|| check(What::Rebuild)))
+        };
+        let commit = match commit {
+            Ok(commit) => commit,
+            Err(differences) => return Ok(without(Standing::Wrong, differences)),
+        };
+        let target = context.repo.target();
+        fs::create_dir_all(&target).with_context(|| format!("make {target}"))?;
+        let place = tempfile::Builder::new()
+            .prefix("verify-")
+            .tempdir_in(&target);
+        let place = place.with_context(|| format!("make a directory in {target}"))?;
+        let place = Utf8Path::from_path(place.path()).context("a path is not UTF-8")?;
+        let paths = [
+            self.connector.directory.as_path(),
+            Utf8Path::new(&context.resolved.config.docker_images),
+        ];
+        let checkout = Checkout::new(&context.repo.root, commit, &paths, &place.join("tree"));
+        let checkout = match checkout {
+            Ok(checkout) => checkout,
+            Err(error) if exit_of(&error) == Exit::Environment => {
+                return Ok(without(Standing::Unknown, &[said(&error)]));
+            }
+            Err(error) => return Err(error),
+        };
+        let past = Context {
+            repo: context.repo.checked_out(&checkout.root),
+            resolved: context.resolved.clone(),
+            engine: context.engine.clone(),
+            report: context.report,
+        };
+        let tag = "verify".parse().map_err(anyhow::Error::msg)?;
+        // docker says in the history what each step was.
+        let method = if self.published.assembled {
+            Method::Assemble
+        } else {
+            Method::Docker
+        };
+        let method = Some(&method).filter(|_| rebuild);
+        let planned = || -> Result<(Planner<'_>, BuildPlan)> {
+            let ask = if rebuild { Ask::Engine } else { Ask::Nobody };
+            let planner = Planner::new(&past, self.platforms.to_vec(), &tag, self.native, ask)?
+                .with_builder(method);
+            let connectors = past
+                .repo
+                .load_from(std::slice::from_ref(&self.connector.directory))?
+                .whole()?;
+            let connector = connectors.first().ok_or_else(|| {
+                let directory = &self.connector.directory;
+                Problem::failure(format!("commit {commit} has no connector in {directory}"))
+            })?;
+            let plan = planner.plan(connector)?;
+            Ok((planner, plan))
+        };
+        let (planner, plan) = match planned() {
+            Ok(planned) => planned,
+            Err(error) => {
+                return Ok(without(
+                    judged(What::Labels, &error).standing,
+                    &[said(&error)],
+                ));
+            }
+        };
+        let differences = verify::labels(&plan.labels, &self.published.halves);
+        let labels = Check::of(What::Labels, differences, || {
+            format!("all {} are those of commit {commit}", plan.labels.len())
+        });
+        if !rebuild {
+            return Ok((labels, None));
+        }
+        let built = Builder::new(&past, &planner, self.native, [&plan])
+            .and_then(|builder| builder.build(&plan, |_| ()));
+        let rebuilt = match built {
+            Ok(made) => self.compare(&made.layout)?,
+            Err(error) => judged(What::Rebuild, &error),
+        };
+        Ok((labels, Some(rebuilt)))
+    }
+
+    fn compare(&self, made: &Layout) -> Result<Check> {
+        let mut halves = BTreeMap::new();
+        for (platform, image) in &made.images {
+            halves.insert(
+                *platform,
+                half(&image.document.digest, &image.configuration)?,
+            );
+        }
+        let attestations = self.published.attestations;
+        let there = verify::Image {
+            digest: &self.published.top.digest,
+            halves: &self.published.halves,
+        };
+        let here = verify::Image {
+            digest: made.digest(),
+            halves: &halves,
+        };
+        let differences = verify::rebuilt(there, here, attestations);
+        Ok(Check::of(
+            What::Rebuild,
+            differences,
+            || match attestations {
+                0 => format!("{} was built again", made.digest()),
+                _ => "its images were built again; the index lists statements about them too"
+                    .to_owned(),
+            },
+        ))
+    }
+
+    /// Runs `spec` of the image by its digest on every platform that it has.
+    fn specs(&self) -> Check {
+        let image = self.published.by_digest();
+        let jobs = self.context.resolved.config.parallelism();
+        let ran = each(self.platforms, jobs, |platform| {
+            self.spec(&image, *platform)
+        });
+        let failed: Vec<&anyhow::Error> = ran.iter().filter_map(|ran| ran.as_ref().err()).collect();
+        match failed.as_slice() {
+            [] => Check::of(What::Spec, Vec::new(), || {
+                format!("right on {} platforms", self.platforms.len())
+            }),
+            [first, ..] => Check {
+                details: failed.iter().map(|error| said(error)).collect(),
+                ..judged(What::Spec, first)
+            },
+        }
+    }
+
+    fn spec(&self, image: &ImageRef, platform: Platform) -> Result<()> {
+        let Context {
+            engine,
+            report,
+            resolved,
+            ..
+        } = self.context;
+        let step = report.step(format!("{} spec {platform}", self.connector.name));
+        engine.pull(image, platform, &|line| step.busy(line))?;
+        let check = spec_check(platform, Some(self.native), &resolved.config);
+        let finished = engine.run_spec(image, platform, check.limit)?;
+        let ended_badly = !finished.status.success() || finished.timed_out.is_some();
+        let ending = ended_badly.then(|| finished.ending());
+        if let Err(problems) = spec::judge(&finished.text(), ending.as_deref()) {
+            step.failed();
+            anyhow::bail!("{platform}: {}", problems.join("; "));
+        }
+        step.done(if check.emulated { "ok, emulated" } else { "ok" });
+        Ok(())
+    }
+}
+
+fn said(error: &anyhow::Error) -> String {
+    format!("{error:#}")
+}
+
+fn report(context: &Context, flags: &Verify, verified: &Verified) -> Result<Exit> {
+    if flags.output.json {
+        context.report.json(verified)?;
+    } else {
+        context
+            .report
+            .result(format_args!("{} ({})", verified.image, verified.connector));
+        for check in &verified.checks {
+            for (number, detail) in check.details.iter().enumerate() {
+                let (standing, what) = match number {
+                    0 => (check.standing.as_str(), check.what.as_str()),
+                    _ => ("", ""),
+                };
+                context
+                    .report
+                    .result(format_args!("  {standing:<8}{what:<11}{detail}"));
+            }
+        }
+    }
+    let count = |standing| {
+        let checks = verified.checks.iter();
+        checks.filter(|check| check.standing == standing).count()
+    };
+    let (wrong, unknown) = (count(Standing::Wrong), count(Standing::Unknown));
+    if wrong + unknown > 0 {
+        context.report.warning(format_args!(
+            "{}: {wrong} checks are wrong, {unknown} unknown",
+            verified.image
+        ));
+    }
+    Ok(match (wrong, unknown) {
+        (0, 0) => Exit::Success,
+        (0, _) => Exit::Environment,
+        _ => Exit::Failure,
+    })
+}
