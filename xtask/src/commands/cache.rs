@@ -15,7 +15,7 @@ use crate::{
     model::problem::{Exit, Problem},
     report::table,
     tools::{
-        base_store,
+        base_store, evidence,
         layer_store::{self, Cleared},
         registry::Arrived,
         wheel_cache::WheelCache,
@@ -88,10 +88,12 @@ struct Parts {
     layers: Usage,
     /// Documents of base images.
     bases: Usage,
+    /// What the lists of images' contents are made of.
+    evidence: Usage,
 }
 
 impl Parts {
-    fn rows(&self) -> [(&'static str, Usage); 6] {
+    fn rows(&self) -> [(&'static str, Usage); 7] {
         [
             ("fetched", self.fetched),
             ("built", self.built),
@@ -99,6 +101,7 @@ impl Parts {
             ("own", self.own),
             ("layers", self.layers),
             ("bases", self.bases),
+            ("evidence", self.evidence),
         ]
     }
 }
@@ -117,6 +120,7 @@ fn size(context: &Context, store: &WheelStore, flags: &Json) -> Result<Exit> {
         bases: bases
             .iter()
             .fold(Usage::default(), |usage, (file, _)| usage.and(file)),
+        evidence: evidence::size(&root)?,
     };
     if flags.json {
         context.report.json(&parts)?;
@@ -164,6 +168,7 @@ fn prune(context: &Context, store: &WheelStore, flags: &CachePrune) -> Result<Ex
         ("own", own.prune(before)?),
         ("layers", layers),
         ("bases", base_store::prune(&root, before)?),
+        ("evidence", evidence::prune(&root, before)?),
     ] {
         freed = freed.plus(usage);
         if usage.files > 0 {

@@ -7,6 +7,7 @@ use std::{
     collections::BTreeSet,
     fs::{self, File},
     io::{self, Read, Seek, Write},
+    time::SystemTime,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -18,6 +19,7 @@ use super::{
     files,
     layer::{self, Hashing},
     process::check_interrupted,
+    wheel_store::{Usage, entries, mark_used, modified},
 };
 use crate::model::{
     evidence::{self, LayerFiles},
@@ -58,13 +60,34 @@ struct Entry<'a> {
     head: &'a [u8],
 }
 
+/// How much is kept in `store`.
+pub fn size(store: &Utf8Path) -> Result<Usage> {
+    let blobs = entries(&store.join(BLOBS))?;
+    let all = blobs.iter();
+    Ok(all.fold(Usage::default(), |usage, blob| usage.and(blob)))
+}
+
+/// Removes what was last used before `before`; it is made again of the layers.
+pub fn prune(store: &Utf8Path, before: SystemTime) -> Result<Usage> {
+    let mut freed = Usage::default();
+    for blob in entries(&store.join(BLOBS))? {
+        if modified(&blob) < before {
+            freed = freed.and(&blob);
+            files::remove_file(&blob)?;
+        }
+    }
+    Ok(freed)
+}
+
+const BLOBS: &str = "evidence/blobs";
+
 impl EvidenceStore {
     /// What `cataloguer` (a name and version) is shown, in `store`.
     pub fn in_store(store: &Utf8Path, cataloguer: &str) -> EvidenceStore {
         let directory = store.join("evidence");
         EvidenceStore {
             records: directory.join(format!("{cataloguer}-{FORMAT}")),
-            blobs: directory.join("blobs"),
+            blobs: store.join(BLOBS),
         }
     }
 
@@ -72,8 +95,11 @@ impl EvidenceStore {
     pub fn get(&self, diff_id: &Digest) -> Option<Evidence> {
         let text = fs::read(self.record(diff_id)).ok()?;
         let evidence: Evidence = serde_json::from_slice(&text).ok()?;
-        let size = self.blob(&evidence.digest).metadata().ok()?.len();
-        (size == evidence.size).then_some(evidence)
+        let blob = self.blob(&evidence.digest);
+        (blob.metadata().ok()?.len() == evidence.size).then(|| {
+            mark_used(&blob);
+            evidence
+        })
     }
 
     /// Unpacks the layer `blob` without its code.

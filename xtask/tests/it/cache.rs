@@ -34,7 +34,7 @@ fn the_store_is_measured_and_emptied() {
         .code(0);
     assert_eq!(
         size.stdout,
-        "KIND     FILES  SIZE\nfetched  0      0.0 MB\nbuilt    0      0.0 MB\npartial  0      0.0 MB\nown      0      0.0 MB\nlayers   0      0.0 MB\nbases    0      0.0 MB\n"
+        "KIND      FILES  SIZE\nfetched   0      0.0 MB\nbuilt     0      0.0 MB\npartial   0      0.0 MB\nown       0      0.0 MB\nlayers    0      0.0 MB\nbases     0      0.0 MB\nevidence  0      0.0 MB\n"
     );
 }
 
