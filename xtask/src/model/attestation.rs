@@ -18,13 +18,13 @@ impl Attestations {
         sbom: false,
     };
 
-    /// `--provenance and --sbom`, as they are asked for; None when none is.
+    /// The flags that ask for them; None when none is.
     pub fn names(self) -> Option<&'static str> {
         match (self.provenance, self.sbom) {
             (false, false) => None,
             (true, false) => Some("--provenance"),
             (false, true) => Some("--sbom"),
-            (true, true) => Some("--provenance and --sbom"),
+            (true, true) => Some("--provenance --sbom"),
         }
     }
 }

@@ -82,7 +82,7 @@ impl Method {
 impl Needs<'_> {
     fn in_the_way(&self) -> Option<String> {
         if let Some(asked) = self.attestations.names() {
-            return Some(format!("{asked} is for BuildKit"));
+            return Some(format!("only BuildKit attests: {asked}"));
         }
         if let Some(script) = self.prerequisites {
             return Some(format!("{script} has to run in the image"));
@@ -465,12 +465,12 @@ mod tests {
             (
                 Builder::Auto,
                 attested,
-                "--provenance and --sbom is for BuildKit",
+                "only BuildKit attests: --provenance --sbom",
             ),
             (
                 Builder::Assemble,
                 attested,
-                "error: source-a can't be assembled: --provenance and --sbom is for BuildKit",
+                "error: source-a can't be assembled: only BuildKit attests: --provenance --sbom",
             ),
             (
                 Builder::Docker,

@@ -339,3 +339,32 @@ fn an_engine_gets_the_layers_without_which_nothing_starts() {
     };
     assert_eq!((calls("load"), calls("run")), (2, 2), "{}", repo.log());
 }
+
+#[test]
+fn attestations_are_asked_of_buildkit_and_an_assembled_image_has_none() {
+    let repo = one();
+    let ask = |flags: &[&str]| {
+        let dry = ["connector", "build", "source-a", "--dry-run", "--json"];
+        repo.xtask().run(&[&dry[..], flags].concat())
+    };
+    let attest = |flags: &[&str]| ask(flags).code(0).json()[0]["attest"].clone();
+    assert_eq!(
+        attest(&[]),
+        serde_json::json!(["--provenance=false", "--sbom=false"])
+    );
+    assert_eq!(
+        attest(&["--provenance", "--sbom"]),
+        serde_json::json!(["--provenance=mode=max", "--sbom=true"])
+    );
+    let mirror = "tools.sbom-generator=ghcr.io/org/scanner:1";
+    assert_eq!(
+        attest(&["--sbom", "--config", mirror])[1],
+        "--sbom=generator=ghcr.io/org/scanner:1"
+    );
+    ask(&["--provenance", "--builder", "assemble"])
+        .code(2)
+        .says("source-a can't be assembled: only BuildKit attests: --provenance");
+    let build = ["connector", "build", "source-a", "--provenance"];
+    repo.xtask().run(&build).code(0);
+    assert!(repo.log().contains("--provenance=mode=max --sbom=false"));
+}
