@@ -517,7 +517,7 @@ pub struct Publish {
     #[arg(long, value_name = "TYPE", default_value = "main")]
     pub release_type: ReleaseType,
     /// `auto` assembles what needs no command run in the image and leaves the rest to `docker`; `assemble`; `docker`;
-    /// or the name of one of buildx's builders
+    /// or the name of one of buildx's builders: one that keeps no images is tested by what is pulled from the registry
     #[arg(long, value_name = "BUILDER")]
     pub builder: Option<Builder>,
     #[command(flatten)]

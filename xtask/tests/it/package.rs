@@ -8,7 +8,10 @@ use std::{
     thread,
 };
 
-use crate::monorepo::{CONNECTORS, Finished, Monorepo, Xtask, metadata};
+use crate::{
+    end_to_end::publish::Registry,
+    monorepo::{CONNECTORS, Finished, Monorepo, Xtask, metadata},
+};
 
 const WHEEL: &str = "airbyte_source_py-1.2.3-py3-none-any.whl";
 const PUBLISH: [&str; 4] = [
@@ -221,4 +224,55 @@ fn a_connector_that_declares_no_package_is_passed_over() {
     let repo = Monorepo::new().python("source-py");
     let done = repo.xtask().run(&PUBLISH).code(0);
     done.says("source-py is not published as a package");
+}
+
+/// The image comes first, and a rerun only does what is missing.
+#[test]
+fn a_publish_brings_the_package_after_its_image() {
+    let (registry, repo) = (Registry::start(), monorepo());
+    let publish = |simple: &str, variables: &[(&str, &str)]| {
+        let mut xtask = xtask(&repo, simple);
+        for (name, value) in variables {
+            xtask = xtask.env(name, value);
+        }
+        let registry = format!("--registry={}/airbyte", registry.address);
+        let start = ["connector", "publish", "source-py", "--dry-run=false"];
+        xtask
+            .env("DOCKER_CONFIG", repo.scratch().to_str().unwrap())
+            .run(&[&start[..], &[&registry, "--json"]].concat())
+    };
+    let image = || {
+        registry
+            .send("HEAD", "/v2/airbyte/source-py/manifests/1.2.3", "", "")
+            .0
+    };
+    let outcome = |finished: &Finished| finished.json()["connectors"][0].clone();
+    let missing = index(&[]);
+
+    let token = publish(&missing, &[]).code(2);
+    token.says("airbyte-source-py 1.2.3 is not published yet, and UV_PUBLISH_TOKEN is not set");
+    assert_eq!((image(), calls(&repo)), (404, String::new()));
+
+    let token = ("UV_PUBLISH_TOKEN", "sesame");
+    let denied = [token, ("FAKE_UV_FAILS", "1"), ("FAKE_UV_STATUS", "403")];
+    let denied = publish(&missing, &denied)
+        .code(1)
+        .says("help: UV_PUBLISH_TOKEN must hold");
+    assert_eq!(outcome(&denied)["outputs"]["push-executed"], "true");
+    assert_eq!(image(), 200);
+
+    let pushes = registry.changes(|| {
+        let done = publish(&missing, &[token]).code(0);
+        assert_eq!(outcome(&done)["action"], "exists");
+        let reason = outcome(&done)["reason"].clone();
+        assert_eq!(reason, "airbyte-source-py 1.2.3 was published");
+        assert!(!done.stderr.contains("sesame"), "{done:#?}");
+    });
+    assert!(pushes.is_empty(), "{pushes:?}");
+    assert_eq!(calls(&repo).matches("publish ").count(), 2);
+
+    let builds = repo.log();
+    let done = publish(&index(&[WHEEL]), &[]).code(0);
+    done.says("pypi     airbyte-source-py 1.2.3 is on the index");
+    assert_eq!(repo.log(), builds);
 }

@@ -76,7 +76,7 @@ impl Registry {
     }
 
     /// What is asked of the registry meanwhile that is no mere question.
-    fn changes(&self, during: impl FnOnce()) -> Vec<String> {
+    pub fn changes(&self, during: impl FnOnce()) -> Vec<String> {
         let before = self.access().len();
         during();
         let all = self.access().split_off(before);
