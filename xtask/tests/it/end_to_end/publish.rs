@@ -491,6 +491,7 @@ fn wrong_credentials_are_said_and_shown_nowhere() {
             .env("DOCKER_CONFIG", repo.scratch().to_str().unwrap());
         run.env("DOCKER_HUB_USERNAME", "me")
             .env("DOCKER_HUB_PASSWORD", password)
+            .env("FAKE_PASSWORD", RIGHT)
             .run(&["connector", "publish", "source-a", "--dry-run=false", &flag])
     };
     let denied = publish(secret).code(1);
