@@ -231,9 +231,9 @@ pub struct List {
     /// How to print
     #[arg(long, default_value = "table", conflicts_with = "json")]
     pub format: ListFormat,
-    /// Only connectors in this language
+    /// Only connectors in this language; several may be given
     #[arg(long)]
-    pub language: Option<Language>,
+    pub language: Vec<Language>,
     /// Only connectors at this support level
     #[arg(long)]
     pub support_level: Option<SupportLevel>,

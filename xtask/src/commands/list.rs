@@ -129,11 +129,7 @@ fn list_touched(context: &Context, flags: &List, mut touched: Touched) -> Result
         Fleet::default()
     };
     let selected = &mut touched.selection.connectors;
-    selected.retain(|c| {
-        flags
-            .language
-            .is_none_or(|language| c.language == Some(language))
-    });
+    selected.retain(|c| speaks(flags, c.language));
     if reads {
         // One that is broken stays: what it is can't be told, and leaving it out would pass it.
         fleet.connectors.retain(|c| is_wanted(flags, c));
@@ -162,15 +158,17 @@ fn list_touched(context: &Context, flags: &List, mut touched: Touched) -> Result
 
 fn is_wanted(flags: &List, connector: &Connector) -> bool {
     let metadata = &connector.metadata;
-    flags
-        .language
-        .is_none_or(|language| connector.language == Some(language))
+    speaks(flags, connector.language)
         && flags
             .support_level
             .is_none_or(|level| metadata.support_level == Some(level))
         && flags
             .connector_type
             .is_none_or(|kind| metadata.connector_type == kind)
+}
+
+fn speaks(flags: &List, language: Option<Language>) -> bool {
+    flags.language.is_empty() || language.is_some_and(|language| flags.language.contains(&language))
 }
 
 fn outcome(flags: &List, fleet: &Fleet) -> Exit {

@@ -52,6 +52,10 @@ fn filters_and_selectors_narrow_the_list() {
             &["--language", "python"][..],
             &["destination-jsonl python"][..],
         ),
+        (
+            &["--language=java", "--language=manifest-only"],
+            &["source-old java", "source-pokeapi manifest-only"],
+        ),
         (&["--type", "destination"], &["destination-jsonl python"]),
         (&["--support-level", "certified"], &[]),
         (

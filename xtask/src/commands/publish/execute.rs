@@ -35,7 +35,7 @@ use crate::{
     tools::{
         cosign::{self, Signing},
         process::check_interrupted,
-        registry::{Reference, Registries, Repository, push_layout},
+        registry::{BlobSources, From, Reference, Registries, Repository, push_layout},
         run_record::{Event, RunRecord, State},
         work::joined,
     },
@@ -301,11 +301,14 @@ impl Work<'_> {
             .step(format!("{} push", self.plan.target.connector));
         let done = self.done.borrow();
         let made = done.made.as_ref().context("push what was built")?;
-        let pushed = push_layout(
-            &self.repository,
-            &made.layout,
-            Some(&self.plan.target.base.used),
-        )?;
+        let sources = BlobSources {
+            directory: self.run.context.repo.target().join("pushed-blobs"),
+        };
+        let from = From {
+            base: Some(&self.plan.target.base.used),
+            sources: &sources,
+        };
+        let pushed = push_layout(&self.repository, &made.layout, from)?;
         let line = format!(
             "{} blobs uploaded ({} bytes), {} mounted, {} there",
             pushed.uploaded, pushed.bytes, pushed.mounted, pushed.existed

@@ -5,6 +5,7 @@
 
 mod address;
 mod attachments;
+mod blob_sources;
 mod challenge;
 mod credentials;
 mod docker_hub;
@@ -25,8 +26,9 @@ use ureq::Agent;
 pub use self::{
     address::{is_docker_hub, is_loopback},
     attachments::Attachment,
+    blob_sources::BlobSources,
     credentials::{Credential, Credentials},
-    push::push_layout,
+    push::{From, push_layout},
 };
 use self::{challenge::Challenge, limiter::Limiter};
 use super::{http, retry::Policy};

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, num::NonZeroUsize};
 
 use anyhow::Result;
 
-use super::{Arrived, Blob, BlobContent, Reference, Repository};
+use super::{Arrived, Blob, BlobContent, BlobSources, Reference, Repository};
 use crate::{
     model::image::{Digest, ImageRef},
     tools::{
@@ -26,13 +26,18 @@ pub struct Pushed {
     pub bytes: u64,
 }
 
-/// Pushes everything that `layout` holds, by digest alone: no tag is set. Layers that lie in `base`'s repository are
-/// taken from there, by a mount when it is on the same registry; an assembled layout does not hold them at all.
-pub fn push_layout(
-    to: &Repository<'_>,
-    layout: &Layout,
-    base: Option<&ImageRef>,
-) -> Result<Pushed> {
+/// Where blobs may be that a repository lacks.
+#[derive(Debug, Clone, Copy)]
+pub struct From<'a> {
+    /// The image that this one is built on; an assembled layout does not hold its layers at all.
+    pub base: Option<&'a ImageRef>,
+    /// For layers that several connectors share.
+    pub sources: &'a BlobSources,
+}
+
+/// Pushes everything that `layout` holds, by digest alone: no tag is set. What another repository of the same registry
+/// has is mounted from there.
+pub fn push_layout(to: &Repository<'_>, layout: &Layout, from: From<'_>) -> Result<Pushed> {
     let mut blobs: BTreeMap<Digest, u64> = BTreeMap::new();
     for image in layout.images.values() {
         for descriptor in image.blobs() {
@@ -46,7 +51,7 @@ pub fn push_layout(
     }
     let blobs: Vec<(Digest, u64)> = blobs.into_iter().collect();
     let moved = work::each(&blobs, AT_A_TIME, |(digest, size)| {
-        push_blob(to, layout, base, digest, *size).map(|arrived| (arrived, *size))
+        push_blob(to, layout, from, (digest, *size)).map(|arrived| (arrived, *size))
     });
     let mut pushed = Pushed::default();
     for moved in moved {
@@ -72,12 +77,12 @@ pub fn push_layout(
 fn push_blob(
     to: &Repository<'_>,
     layout: &Layout,
-    base: Option<&ImageRef>,
-    digest: &Digest,
-    size: u64,
+    from: From<'_>,
+    (digest, size): (&Digest, u64),
 ) -> Result<Arrived> {
     let path = layout.blob(digest);
-    let mount = base
+    let base = from
+        .base
         .filter(|base| base.registry == to.registry)
         .map(|base| base.repository.as_str());
     let blob = |content| Blob {
@@ -86,15 +91,20 @@ fn push_blob(
         content,
     };
     if path.exists() {
-        return to.push_blob(&blob(BlobContent::File(path)), mount);
-    }
-    // Fetched only if the registry neither has it nor can mount it.
-    let Some(base) = base else {
-        anyhow::bail!("{} lacks blob {digest}", layout.directory);
-    };
-    if let Some(arrived) = to.mount_blob(digest, mount)? {
+        let known = from.sources.repository(&to.registry, digest);
+        let mount = known.as_deref().or(base);
+        let arrived = to.push_blob(&blob(BlobContent::File(path)), mount)?;
+        from.sources
+            .remember(&to.registry, &to.name, (digest, size))?;
         return Ok(arrived);
     }
-    to.registries.repository(base).download(digest, &path)?;
+    // Fetched only if the registry neither has it nor can mount it.
+    let Some(image) = from.base else {
+        anyhow::bail!("{} lacks blob {digest}", layout.directory);
+    };
+    if let Some(arrived) = to.mount_blob(digest, base)? {
+        return Ok(arrived);
+    }
+    to.registries.repository(image).download(digest, &path)?;
     to.push_blob(&blob(BlobContent::File(path)), None)
 }

@@ -27,10 +27,13 @@ fn kept() -> BTreeSet<String> {
         .collect()
 }
 
-/// Publishes on a base; what the push says it moved: uploaded, mounted, there.
-fn publish(sandbox: &Vulnerable, base: &str) -> Vec<u64> {
+/// Publishes on a base to a namespace of its registry; what the push says it moved: blobs uploaded, their bytes, mounted,
+/// there.
+fn publish(sandbox: &Vulnerable, base: &str, namespace: &str) -> Vec<u64> {
     let stand_in = format!("docker.io/airbyte/python-connector-base={base}");
+    let registry = base.split('/').next().unwrap();
     let mut command = sandbox.command();
+    command.env("XTASK_REGISTRY", format!("{registry}/{namespace}"));
     command
         .env("XTASK_STAND_INS", stand_in)
         .env("XTASK_PLATFORMS", "linux/amd64");
@@ -43,8 +46,7 @@ fn publish(sandbox: &Vulnerable, base: &str) -> Vec<u64> {
     let numbers = log
         .split(|c: char| !c.is_ascii_digit())
         .filter_map(|word| word.parse().ok());
-    let numbers: Vec<u64> = numbers.collect();
-    vec![numbers[0], numbers[2], numbers[3]]
+    numbers.collect()
 }
 
 #[test]
@@ -52,7 +54,7 @@ fn after_a_base_bump_only_configurations_are_uploaded_and_no_package_is_installe
     let _turn = turn();
     let sandbox = Vulnerable::new();
     let base = sandbox.stand_in("airbyte/python-connector-base");
-    publish(&sandbox, &base);
+    publish(&sandbox, &base, "airbyte");
     let before = kept();
 
     let context = tempfile::tempdir().unwrap();
@@ -78,8 +80,8 @@ fn after_a_base_bump_only_configurations_are_uploaded_and_no_package_is_installe
     let made: Value = serde_json::from_str(&fs::read_to_string(metadata).unwrap()).unwrap();
     let bumped = format!("{name}@{}", made["containerimage.digest"].as_str().unwrap());
 
-    let [uploaded, mounted, there] = publish(&sandbox, &bumped)[..] else {
-        unreachable!("three numbers")
+    let [uploaded, _, mounted, there] = publish(&sandbox, &bumped, "airbyte")[..] else {
+        unreachable!("four numbers")
     };
     assert_eq!(uploaded, 1, "the configuration");
     assert_eq!(mounted, 1, "the base's new layer");
@@ -87,4 +89,25 @@ fn after_a_base_bump_only_configurations_are_uploaded_and_no_package_is_installe
     // The one more is byte-code of the base's own library.
     assert!(kept().difference(&before).count() <= 1);
     assert!(kept().is_superset(&before));
+}
+
+#[test]
+fn layers_that_another_repository_has_are_mounted_from_there() {
+    let _turn = turn();
+    let sandbox = Vulnerable::new();
+    let base = sandbox.stand_in("airbyte/python-connector-base");
+    // The registry outlives a run of the tests.
+    let names = ["one", "another"].map(|name| format!("{name}-{}", std::process::id()));
+    let [_, first, ..] = publish(&sandbox, &base, &names[0])[..] else {
+        unreachable!("four numbers")
+    };
+    let [_, second, mounted, _] = publish(&sandbox, &base, &names[1])[..] else {
+        unreachable!("four numbers")
+    };
+    assert!(first > 1 << 20, "layers of packages: {first} bytes");
+    assert!(
+        second < 1 << 20,
+        "documents and its own code: {second} bytes"
+    );
+    assert!(mounted > 3, "{mounted}");
 }
