@@ -15,12 +15,11 @@ use super::{
     image::{Made, SpecOf},
 };
 use crate::{
-    model::{platform::Platform, problem::Problem, run_as::RunAs},
+    model::{platform::Platform, problem::Problem, run_as::RunAs, spec_runs::Trial},
     plan::{
         assembly::On,
         build::{BuildPlan, SpecCheck},
-        spec,
-        spec_batch::{self, Trial},
+        spec, spec_batch,
     },
     report::Step,
     tools::{

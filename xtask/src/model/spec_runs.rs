@@ -1,6 +1,7 @@
-//! On how many images of a kind their `spec` is tried.
+//! On how many images of a kind their `spec` is tried, and how.
 
 use clap::ValueEnum;
+use serde::Serialize;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum SpecRuns {
@@ -8,4 +9,16 @@ pub enum SpecRuns {
     Sample,
     /// On every image and platform
     All,
+}
+
+/// How an image's `spec` is tried on a platform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trial {
+    /// In a container of its own.
+    Alone,
+    /// In a container of its base image, among others.
+    Batch,
+    /// Not at all: other images of its base are tried there, and this one on the native platform.
+    LeftOut,
 }

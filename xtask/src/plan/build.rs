@@ -12,7 +12,6 @@ use super::{
     dependencies::{Dependencies, Summary},
     entry_point::EntryPoint,
     prerequisites::{self, Prerequisites},
-    spec_batch::Trial,
 };
 use crate::model::{
     attestation::Attestations,
@@ -24,6 +23,7 @@ use crate::model::{
     platform::{self, Platform},
     problem::Problem,
     revision::Revision,
+    spec_runs::Trial,
     target::Interpreter,
 };
 

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 
 use oci_spec::image::{Config, ImageConfiguration, ImageManifest};
-use serde::Serialize;
 use serde_json::Value;
 
 use super::{
@@ -15,20 +14,12 @@ use super::{
     build::{BuildPlan, Components},
 };
 use crate::model::{
-    connector::Language, platform::Platform, run_as::RunAs, shard::fnv1a, spec_runs::SpecRuns,
+    connector::Language,
+    platform::Platform,
+    run_as::RunAs,
+    shard::fnv1a,
+    spec_runs::{SpecRuns, Trial},
 };
-
-/// How an image's `spec` is tried on a platform.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Trial {
-    /// In a container of its own.
-    Alone,
-    /// In a container of its base image, among others.
-    Batch,
-    /// Not at all: other images of its base are tried there, and this one on the native platform.
-    LeftOut,
-}
 
 /// Of images without code of their own one in so many is tried on an emulated platform.
 const SAMPLE: u64 = 16;

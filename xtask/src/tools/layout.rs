@@ -8,7 +8,7 @@ use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest}
 
 use super::files;
 use crate::model::{
-    image::Digest,
+    image::{Digest, ImageRef},
     manifest_document::{self, Content, Document},
     platform::Platform,
 };
@@ -203,6 +203,15 @@ impl LayoutImage {
             .map(|text| text.parse().map_err(anyhow::Error::msg))
             .collect()
     }
+}
+
+/// The image that another was built on, as its labels have it.
+pub fn base_of(configuration: &ImageConfiguration) -> Option<ImageRef> {
+    let labels = configuration.config().as_ref()?.labels().as_ref()?;
+    let label = |name: &str| labels.get(&format!("org.opencontainers.image.base.{name}"));
+    let mut base: ImageRef = label("name")?.parse().ok()?;
+    base.digest = label("digest").and_then(|digest| digest.parse().ok());
+    Some(base)
 }
 
 /// A descriptor's digest.

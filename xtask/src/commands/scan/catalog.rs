@@ -12,7 +12,6 @@ use camino::{Utf8Path, Utf8PathBuf};
 use oci_spec::image::{Descriptor, MediaType};
 use serde_json::{Value, json};
 
-use super::session::base_of;
 use crate::{
     commands::Context,
     model::{image::Digest, manifest_document::Document, platform::Platform},
@@ -176,7 +175,7 @@ impl<'a> Catalogs<'a> {
         let digest = layout::digest(descriptor)?;
         let path = subject.layout.blob(&digest);
         if !path.exists() {
-            let base = base_of(&subject.image.configuration).with_context(|| {
+            let base = layout::base_of(&subject.image.configuration).with_context(|| {
                 let directory = &subject.layout.directory;
                 format!("{digest} is not in {directory}, which names no base image")
             })?;

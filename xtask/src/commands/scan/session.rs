@@ -362,7 +362,7 @@ impl<'a> Scans<'a> {
         configuration: &ImageConfiguration,
         platform: Platform,
     ) -> Option<BTreeSet<Digest>> {
-        let asked = base_of(configuration)
+        let asked = layout::base_of(configuration)
             .context("no base image is named")
             .and_then(|base| {
                 let digest = base.digest.clone().context("no digest is named")?;
@@ -534,15 +534,6 @@ fn database(context: &Context, grype: &Grype) -> Result<Database> {
     }
     step.done(format_args!("built {}", database.built));
     Ok(database)
-}
-
-/// The image that another was built on, as its labels have it.
-pub fn base_of(configuration: &ImageConfiguration) -> Option<ImageRef> {
-    let labels = configuration.config().as_ref()?.labels().as_ref()?;
-    let label = |name: &str| labels.get(&format!("org.opencontainers.image.base.{name}"));
-    let mut base: ImageRef = label("name")?.parse().ok()?;
-    base.digest = label("digest").and_then(|digest| digest.parse().ok());
-    Some(base)
 }
 
 fn with_help(error: &anyhow::Error) -> String {

@@ -8,8 +8,9 @@ use crate::{
         image::{Digest, ImageRef},
         platform::{self, Platform},
         release::{Existing, Latest, Mode, ReleaseType},
+        spec_runs::Trial,
     },
-    plan::{build::BuildPlan, spec_batch::Trial},
+    plan::build::BuildPlan,
 };
 
 /// Everything that publishing one connector does: what is printed is what is executed.
