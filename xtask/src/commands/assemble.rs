@@ -200,8 +200,9 @@ impl Assembly<'_> {
         }
     }
 
-    /// The layer of the standard library's byte-code, unless the base image comes with it. Whoever runs a connector can't
-    /// keep what Python compiles, so each start would compile it again.
+    /// The layer of the standard library's byte-code, empty where the base image comes with it; None for a base that has
+    /// nothing for the native platform. Whoever runs a connector can't keep what Python compiles, so each start would
+    /// compile it again.
     fn standard_library(&self, python: &Python<'_>) -> Result<Option<NamedLayer>> {
         let Some(native) = python.base.platforms.get(&python.wheels.native()) else {
             return Ok(None);
