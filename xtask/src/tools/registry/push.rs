@@ -50,8 +50,17 @@ pub fn push_layout(to: &Repository<'_>, layout: &Layout, from: From<'_>) -> Resu
         }
     }
     let blobs: Vec<(Digest, u64)> = blobs.into_iter().collect();
+    let push = Push {
+        to,
+        layout,
+        from,
+        base: from
+            .base
+            .filter(|base| base.registry == to.registry)
+            .map(|base| base.repository.as_str()),
+    };
     let moved = work::each(&blobs, AT_A_TIME, |(digest, size)| {
-        push_blob(to, layout, from, (digest, *size)).map(|arrived| (arrived, *size))
+        push.blob(digest, *size).map(|arrived| (arrived, *size))
     });
     let mut pushed = Pushed::default();
     for moved in moved {
@@ -74,37 +83,46 @@ pub fn push_layout(to: &Repository<'_>, layout: &Layout, from: From<'_>) -> Resu
     Ok(pushed)
 }
 
-fn push_blob(
-    to: &Repository<'_>,
-    layout: &Layout,
-    from: From<'_>,
-    (digest, size): (&Digest, u64),
-) -> Result<Arrived> {
-    let path = layout.blob(digest);
-    let base = from
-        .base
-        .filter(|base| base.registry == to.registry)
-        .map(|base| base.repository.as_str());
-    let blob = |content| Blob {
-        digest: digest.clone(),
-        size,
-        content,
-    };
-    if path.exists() {
-        let known = from.sources.repository(&to.registry, digest);
-        let mount = known.as_deref().or(base);
-        let arrived = to.push_blob(&blob(BlobContent::File(path)), mount)?;
-        from.sources
-            .remember(&to.registry, &to.name, (digest, size))?;
-        return Ok(arrived);
+/// A push under way.
+struct Push<'p> {
+    to: &'p Repository<'p>,
+    layout: &'p Layout,
+    from: From<'p>,
+    /// Path of the base's repository, when that is in the same registry.
+    base: Option<&'p str>,
+}
+
+impl Push<'_> {
+    fn blob(&self, digest: &Digest, size: u64) -> Result<Arrived> {
+        let Push { to, layout, .. } = self;
+        let path = layout.blob(digest);
+        let known = self.from.sources.repository(&to.registry, digest);
+        let known = known.as_deref();
+        let blob = || Blob {
+            digest: digest.clone(),
+            size,
+            content: BlobContent::File(path.clone()),
+        };
+        let arrived = if path.exists() {
+            to.push_blob(&blob(), known.or(self.base))?
+        } else {
+            let Some(image) = self.from.base else {
+                anyhow::bail!("{} lacks blob {digest}", layout.directory);
+            };
+            match to.mount_blob(digest, self.base.or(known))? {
+                Some(arrived) => arrived,
+                // Fetched only if the registry neither has it nor can mount it.
+                None => {
+                    to.registries.repository(image).download(digest, &path)?;
+                    to.push_blob(&blob(), None)?
+                }
+            }
+        };
+        // What was mounted is still where it was.
+        if arrived != Arrived::Mounted {
+            let blob = (digest, size);
+            self.from.sources.remember(&to.registry, &to.name, blob)?;
+        }
+        Ok(arrived)
     }
-    // Fetched only if the registry neither has it nor can mount it.
-    let Some(image) = from.base else {
-        anyhow::bail!("{} lacks blob {digest}", layout.directory);
-    };
-    if let Some(arrived) = to.mount_blob(digest, base)? {
-        return Ok(arrived);
-    }
-    to.registries.repository(image).download(digest, &path)?;
-    to.push_blob(&blob(BlobContent::File(path)), None)
 }

@@ -27,6 +27,14 @@ use crate::{
     tools::{layer::Hashing, process::check_interrupted, retry::Failed},
 };
 
+/// What a registry says to a mount.
+enum Mount {
+    Done,
+    /// It has begun an upload instead, which goes there; it lapses when nothing follows.
+    Upload(Url),
+    Refused,
+}
+
 /// A thousand tags each.
 const MOST_PAGES: usize = 100;
 
@@ -217,11 +225,16 @@ impl Repository<'_> {
         )
     }
 
-    /// Brings a blob into this repository: not at all when it is there, by a mount when `from` (a repository of the
-    /// same registry, as its path) has it, else by an upload.
+    /// Brings a blob into this repository: by a mount when `from` (a repository of the same registry, as its path) has it,
+    /// not at all when it is there, else by an upload.
     pub fn push_blob(&self, blob: &Blob, from: Option<&str>) -> Result<Arrived> {
-        if let Some(arrived) = self.mount_blob(&blob.digest, from)? {
-            return Ok(arrived);
+        let mut begun = match self.mount(&blob.digest, from)? {
+            Mount::Done => return Ok(Arrived::Mounted),
+            Mount::Upload(target) => Some(target),
+            Mount::Refused => None,
+        };
+        if self.has_blob(&blob.digest)? {
+            return Ok(Arrived::Existed);
         }
         let start = self.url("blobs/uploads/");
         let what = format!("push blob {} to {}", blob.digest, self.full_name());
@@ -230,12 +243,17 @@ impl Repository<'_> {
             &self.push(None),
             &what,
             |headers| {
-                let begun =
-                    authorized(self.registries.asking.post(&start), headers).send_empty()?;
-                if begun.status() != 202 {
-                    return Ok(begun);
-                }
-                let target = upload_target(&start, begun.headers(), &blob.digest)?;
+                let target = match begun.take() {
+                    Some(target) => target,
+                    None => {
+                        let begun = authorized(self.registries.asking.post(&start), headers)
+                            .send_empty()?;
+                        if begun.status() != 202 {
+                            return Ok(begun);
+                        }
+                        upload_target(&start, begun.headers(), &blob.digest)?
+                    }
+                };
                 let headers = headers.filter(|_| same_origin(&start, &target));
                 let request = self
                     .registries
@@ -263,11 +281,17 @@ impl Repository<'_> {
     /// Brings a blob here without its content; None when that can't be done: it is not there, nor in `from`, or the
     /// registry does not mount.
     pub fn mount_blob(&self, digest: &Digest, from: Option<&str>) -> Result<Option<Arrived>> {
-        if self.has_blob(digest)? {
-            return Ok(Some(Arrived::Existed));
+        if let Mount::Done = self.mount(digest, from)? {
+            return Ok(Some(Arrived::Mounted));
         }
+        Ok(self.has_blob(digest)?.then_some(Arrived::Existed))
+    }
+
+    /// Asks for a blob of another repository, whether it is here already or not: where it is in both, that takes one
+    /// request all the same.
+    fn mount(&self, digest: &Digest, from: Option<&str>) -> Result<Mount> {
         let Some(from) = from.filter(|from| *from != self.name) else {
-            return Ok(None);
+            return Ok(Mount::Refused);
         };
         let url = self.url(&format!("blobs/uploads/?mount={digest}&from={from}"));
         self.send(
@@ -275,9 +299,15 @@ impl Repository<'_> {
             &format!("POST {url}"),
             |headers| authorized(self.registries.asking.post(&url), headers).send_empty(),
             |response| {
-                // 202 begins an upload instead, which lapses when nothing follows; some registries refuse.
-                let mounted = expect(response, &[201, 202, 403, 404, 405])?.status() == 201;
-                Ok(mounted.then_some(Arrived::Mounted))
+                let response = expect(response, &[201, 202, 403, 404, 405])?;
+                Ok(match response.status().as_u16() {
+                    201 => Mount::Done,
+                    202 => match upload_target(&url, response.headers(), digest) {
+                        Ok(target) => Mount::Upload(target),
+                        Err(_) => Mount::Refused,
+                    },
+                    _ => Mount::Refused,
+                })
             },
         )
     }

@@ -132,8 +132,20 @@ fn calls() -> Vec<(&'static str, Call, Vec<Answer>, String)> {
         (
             "mount",
             |r| Ok(format!("{:?}", r.push_blob(&blob(), Some("a/base"))?)),
-            vec![missing, Answer::status(201)],
+            vec![Answer::status(201)],
             show(&Arrived::Mounted),
+        ),
+        (
+            "there without a mount",
+            |r| Ok(format!("{:?}", r.push_blob(&blob(), Some("a/base"))?)),
+            vec![begun.clone(), ok("")],
+            show(&Arrived::Existed),
+        ),
+        (
+            "upload for a mount",
+            |r| Ok(format!("{:?}", r.push_blob(&blob(), Some("a/base"))?)),
+            vec![begun.clone(), missing.clone(), Answer::status(201)],
+            show(&Arrived::Uploaded),
         ),
         (
             "referrers",
@@ -155,14 +167,14 @@ fn every_call_outlives_faults_that_pass_and_says_each_retry_once() {
     ];
     for (name, call_it, good, expected) in calls() {
         for fault in &faults {
+            let (before, last) = good.split_at(good.len() - 1);
             // A fault of an upload's second half begins it anew.
-            let before = &good[..good.len() - 1];
-            let again = if name == "push" {
-                &good[1..]
-            } else {
-                &good[good.len() - 1..]
+            let again = match name {
+                "push" => good[1..].to_vec(),
+                "upload for a mount" => [&good[..1], last].concat(),
+                _ => last.to_vec(),
             };
-            let answers = [before, std::slice::from_ref(fault), again].concat();
+            let answers = [before, std::slice::from_ref(fault), &again].concat();
             let (mut results, said, _) = call(answers, Credentials::default(), &[call_it]);
             let result = results
                 .remove(0)

@@ -27,6 +27,11 @@ fn kept() -> BTreeSet<String> {
         .collect()
 }
 
+/// A namespace of this run's own: the registry outlives it.
+fn fresh(name: &str) -> String {
+    format!("{name}-{}", std::process::id())
+}
+
 /// Publishes on a base to a namespace of its registry; what the push says it moved: blobs uploaded, their bytes, mounted,
 /// there.
 fn publish(sandbox: &Vulnerable, base: &str, namespace: &str) -> Vec<u64> {
@@ -54,7 +59,8 @@ fn after_a_base_bump_only_configurations_are_uploaded_and_no_package_is_installe
     let _turn = turn();
     let sandbox = Vulnerable::new();
     let base = sandbox.stand_in("airbyte/python-connector-base");
-    publish(&sandbox, &base, "airbyte");
+    let namespace = fresh("bumped");
+    publish(&sandbox, &base, &namespace);
     let before = kept();
 
     let context = tempfile::tempdir().unwrap();
@@ -80,12 +86,12 @@ fn after_a_base_bump_only_configurations_are_uploaded_and_no_package_is_installe
     let made: Value = serde_json::from_str(&fs::read_to_string(metadata).unwrap()).unwrap();
     let bumped = format!("{name}@{}", made["containerimage.digest"].as_str().unwrap());
 
-    let [uploaded, _, mounted, there] = publish(&sandbox, &bumped, "airbyte")[..] else {
+    let [uploaded, _, mounted, there] = publish(&sandbox, &bumped, &namespace)[..] else {
         unreachable!("four numbers")
     };
     assert_eq!(uploaded, 1, "the configuration");
-    assert_eq!(mounted, 1, "the base's new layer");
-    assert!(there > 3, "{there}");
+    assert!(mounted > 1, "the base's layers, new and old: {mounted}");
+    assert!(there > 1, "layers of packages: {there}");
     // The one more is byte-code of the base's own library.
     assert!(kept().difference(&before).count() <= 1);
     assert!(kept().is_superset(&before));
@@ -96,8 +102,7 @@ fn layers_that_another_repository_has_are_mounted_from_there() {
     let _turn = turn();
     let sandbox = Vulnerable::new();
     let base = sandbox.stand_in("airbyte/python-connector-base");
-    // The registry outlives a run of the tests.
-    let names = ["one", "another"].map(|name| format!("{name}-{}", std::process::id()));
+    let names = ["one", "another"].map(fresh);
     let [_, first, ..] = publish(&sandbox, &base, &names[0])[..] else {
         unreachable!("four numbers")
     };
