@@ -1,5 +1,6 @@
 //! Pages of a package index: one project's files, as JSON or HTML.
 
+use memchr::memmem::Finder;
 use serde::Deserialize;
 use url::Url;
 
@@ -40,17 +41,149 @@ impl Notation {
 /// What to ask an index for, in the order of liking.
 pub const ACCEPT: &str = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1";
 
-/// The files on a project's page that was read from `address`.
-pub fn parse(text: &str, notation: Notation, address: &Url) -> Result<Vec<IndexFile>, String> {
-    match notation {
-        Notation::Json => json(text, address),
-        Notation::Html => Ok(html(text, address)),
-    }
+/// What is looked for on a page: files whose entry has one of these texts in it; without any, all files.
+///
+/// Pages of projects with many wheels have megabytes, of which a build wants two files.
+pub type Texts = Vec<String>;
+
+/// Takes a project's page in pieces, so that no page of JSON has to be held whole, and keeps the files that were asked
+/// for.
+#[derive(Debug)]
+pub struct PageReader<'a> {
+    address: &'a Url,
+    wanted: Vec<Finder<'a>>,
+    notation: Notation,
+    /// What has come and is not judged yet: of JSON one entry, of HTML all.
+    pending: Vec<u8>,
+    place: Place,
+    files: Vec<IndexFile>,
 }
 
-#[derive(Deserialize)]
-struct Page {
-    files: Vec<File>,
+/// How far [`PageReader`] has read JSON.
+#[derive(Debug, Default)]
+struct Place {
+    /// Bytes of `pending` that were looked at; past its end after a backslash that ends a piece.
+    read: usize,
+    /// Where the present entry begins in `pending`.
+    entry: Option<usize>,
+    /// Open braces and brackets.
+    depth: usize,
+    in_text: bool,
+    /// An array of the page's object is open, as `files` is one.
+    in_list: bool,
+    /// There was such an array.
+    listed: bool,
+    ended: bool,
+}
+
+impl<'a> PageReader<'a> {
+    /// For the page at `address`, to which relative addresses on it refer.
+    pub fn new(notation: Notation, address: &'a Url, wanted: &'a [String]) -> PageReader<'a> {
+        PageReader {
+            address,
+            wanted: wanted.iter().map(Finder::new).collect(),
+            notation,
+            pending: Vec::new(),
+            place: Place::default(),
+            files: Vec::new(),
+        }
+    }
+
+    pub fn push(&mut self, piece: &[u8]) -> Result<(), String> {
+        self.pending.extend_from_slice(piece);
+        if self.notation == Notation::Html {
+            return Ok(());
+        }
+        while self.place.read < self.pending.len() {
+            self.step()?;
+        }
+        // What lies before the present entry is done with.
+        let done = self.place.entry.map_or(self.pending.len(), |entry| entry);
+        self.pending.drain(..done);
+        self.place.read -= done;
+        self.place.entry = self.place.entry.map(|_| 0);
+        Ok(())
+    }
+
+    /// Goes on to the next sign that counts.
+    fn step(&mut self) -> Result<(), String> {
+        let place = &mut self.place;
+        let rest = &self.pending[place.read..];
+        if place.in_text {
+            let Some(found) = memchr::memchr2(b'"', b'\\', rest) else {
+                place.read = self.pending.len();
+                return Ok(());
+            };
+            place.in_text = rest[found] == b'\\';
+            // What follows a backslash ends nothing.
+            place.read += found + if place.in_text { 2 } else { 1 };
+            return Ok(());
+        }
+        let at = place.read;
+        place.read += 1;
+        match rest[0] {
+            b'"' => place.in_text = true,
+            sign @ (b'{' | b'[') => {
+                match (sign, place.depth) {
+                    (b'[', 1) => (place.in_list, place.listed) = (true, true),
+                    (b'{', 2) if place.in_list => place.entry = Some(at),
+                    _ => {}
+                }
+                place.depth += 1;
+            }
+            b'}' | b']' => {
+                place.depth = place
+                    .depth
+                    .checked_sub(1)
+                    .ok_or("more is closed than was opened")?;
+                match place.depth {
+                    0 => place.ended = true,
+                    1 => place.in_list = false,
+                    2 => {
+                        if let Some(entry) = place.entry.take() {
+                            self.entry(entry, at + 1)?;
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, from: usize, to: usize) -> Result<(), String> {
+        let text = &self.pending[from..to];
+        let wanted = |text: &[u8]| self.wanted.iter().any(|wanted| wanted.find(text).is_some());
+        if self.wanted.is_empty() || wanted(text) {
+            let file: File = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+            self.files.extend(file.placed(self.address));
+        }
+        Ok(())
+    }
+
+    /// The files that were asked for, in the page's order.
+    pub fn finish(mut self) -> Result<Vec<IndexFile>, String> {
+        match self.notation {
+            Notation::Json if !self.place.ended => Err("it is no JSON, or ends early".into()),
+            Notation::Json if !self.place.listed => Err("it lists no files".into()),
+            Notation::Json => Ok(self.files),
+            Notation::Html => {
+                let text = String::from_utf8_lossy(&self.pending);
+                self.files = html(&text, self.address);
+                let wanted = |text: &str| {
+                    let mut all = self.wanted.iter();
+                    all.any(|wanted| wanted.find(text.as_bytes()).is_some())
+                };
+                if !self.wanted.is_empty() {
+                    self.files.retain(|file| {
+                        wanted(&file.name) || file.hashes.iter().any(|hash| wanted(hash.as_str()))
+                    });
+                }
+                Ok(self.files)
+            }
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -63,25 +196,23 @@ struct File {
     yanked: serde_json::Value,
 }
 
-fn json(text: &str, address: &Url) -> Result<Vec<IndexFile>, String> {
-    let page: Page = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    let files = page.files.into_iter().filter_map(|file| {
+impl File {
+    /// None where its address is none.
+    fn placed(self, page: &Url) -> Option<IndexFile> {
+        let stated = self.hashes.iter();
         Some(IndexFile {
-            url: address.join(&file.url).ok()?,
-            hashes: file
-                .hashes
-                .iter()
+            url: page.join(&self.url).ok()?,
+            hashes: stated
                 .filter_map(|(algorithm, digits)| format!("{algorithm}:{digits}").parse().ok())
                 .collect(),
-            yanked: match file.yanked {
+            yanked: match self.yanked {
                 serde_json::Value::Bool(true) => Some(String::new()),
                 serde_json::Value::String(reason) => Some(reason),
                 _ => None,
             },
-            name: file.filename,
+            name: self.filename,
         })
-    });
-    Ok(files.collect())
+    }
 }
 
 fn html(text: &str, address: &Url) -> Vec<IndexFile> {
@@ -198,6 +329,26 @@ mod tests {
         }
     }
 
+    /// What a page gives that comes in pieces of so many bytes.
+    fn parse_in(
+        size: usize,
+        text: &str,
+        notation: Notation,
+        wanted: &[&str],
+    ) -> Result<Vec<IndexFile>, String> {
+        let (address, wanted) = (address(), wanted.iter().map(|text| text.to_string()));
+        let wanted: Texts = wanted.collect();
+        let mut page = PageReader::new(notation, &address, &wanted);
+        for piece in text.as_bytes().chunks(size) {
+            page.push(piece)?;
+        }
+        page.finish()
+    }
+
+    fn parse(text: &str, notation: Notation) -> Result<Vec<IndexFile>, String> {
+        parse_in(1 << 20, text, notation, &[])
+    }
+
     #[test]
     fn json_and_html_say_the_same() {
         let hash = "0a".repeat(32);
@@ -233,13 +384,48 @@ mod tests {
                 Some(""),
             ),
         ];
-        assert_eq!(parse(&json, Notation::Json, &address()).unwrap(), expected);
-        assert_eq!(parse(&html, Notation::Html, &address()).unwrap(), expected);
+        for (page, notation) in [(&json, Notation::Json), (&html, Notation::Html)] {
+            assert_eq!(parse(page, notation).unwrap(), expected);
+            for (wanted, of) in [
+                (vec!["a_b-1"], 0..2),
+                (vec!["a_b-2.zip", "nothing"], 2..3),
+                (vec![".tar.gz"], 0..1),
+                (vec!["nothing"], 0..0),
+            ] {
+                for size in [1, 2, 3, 64, 1000] {
+                    let files = parse_in(size, page, notation, &wanted).unwrap();
+                    assert_eq!(files, expected[of.clone()], "{wanted:?} in {size}");
+                }
+            }
+            let hash = ["0a0a"];
+            assert_eq!(parse_in(7, page, notation, &hash).unwrap().len(), 2);
+        }
+    }
+
+    #[test]
+    fn texts_hide_their_signs_and_other_objects_are_no_files() {
+        let page = r#"{"meta":{"x":{"filename":1}},"name":"}]\"{[","versions":["1","[2"],
+            "files":[{"filename":"a\\","url":"a","more":{"x":[{}]}},{"filename":"\"}b","url":"b","yanked":"}\\\"]"}]}"#;
+        for size in [1, 2, 5, 1000] {
+            let files = parse_in(size, page, Notation::Json, &[]).unwrap();
+            let found: Vec<_> = files.iter().map(|file| file.name.as_str()).collect();
+            assert_eq!(found, [r"a\", "\"}b"], "{size}");
+            assert_eq!(files[1].yanked.as_deref(), Some(r#"}\"]"#));
+        }
     }
 
     #[test]
     fn pages_that_are_no_pages_end_well() {
-        assert!(parse("<html>", Notation::Json, &address()).is_err());
+        for text in [
+            "<html>",
+            "",
+            "{}",
+            "]",
+            r#"{"files":["#,
+            r#"{"files":[{"url":"x"}]}"#,
+        ] {
+            assert!(parse(text, Notation::Json).is_err(), "{text}");
+        }
         for text in [
             "",
             "<",
@@ -249,7 +435,7 @@ mod tests {
             "<a \" href=x",
             "<a href=http://[>x</a>",
         ] {
-            let files = parse(text, Notation::Html, &address()).unwrap();
+            let files = parse(text, Notation::Html).unwrap();
             assert!(files.len() <= 1, "{text}: {files:?}");
         }
     }
@@ -259,7 +445,6 @@ mod tests {
         let files = parse(
             "<base href='https://other.invalid/'><a href='f/x.zip'>x.zip</a>",
             Notation::Html,
-            &address(),
         );
         assert_eq!(
             files.unwrap()[0].url.as_str(),

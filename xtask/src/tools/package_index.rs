@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     io::{Read, Write},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::model::{
     hash::Hash,
-    index_page::{self, ACCEPT, IndexFile, Notation},
+    index_page::{ACCEPT, IndexFile, Notation, PageReader, Texts},
     locked_file::LockedFile,
     problem::Problem,
 };
@@ -38,11 +38,14 @@ const LARGEST_PAGE: u64 = 100 << 20;
 #[derive(Debug)]
 pub struct PackageIndex {
     indexes: Vec<Index>,
-    pages: Mutex<HashMap<Url, Arc<Option<Vec<IndexFile>>>>>,
+    pages: Mutex<HashMap<(Url, Texts), Page>>,
     asking: Agent,
     downloading: Agent,
     policy: Policy,
 }
+
+/// What was found on a page by whoever came first; the others wait for him. None where the index has no such project.
+type Page = Arc<Mutex<Option<Arc<Option<Vec<IndexFile>>>>>>;
 
 /// Where a file is.
 #[derive(Debug, Clone)]
@@ -71,7 +74,7 @@ impl PackageIndex {
     pub fn files(&self, package: &str) -> Result<Vec<IndexFile>> {
         let mut files = Vec::new();
         for index in &self.indexes {
-            let listed = self.project(index, package)?;
+            let listed = self.project(index, package, &Texts::new())?;
             files.extend(listed.iter().flatten().cloned());
         }
         Ok(files)
@@ -92,11 +95,12 @@ impl PackageIndex {
         let mut differs = None;
         let mut listed = false;
         for index in &self.indexes {
-            let Some(files) = self.project(index, &wanted.package)?.as_ref().clone() else {
+            let found = self.project(index, &wanted.package, &texts(wanted))?;
+            let Some(files) = found.as_ref() else {
                 continue;
             };
             listed = true;
-            match choose(&files, wanted) {
+            match choose(files, wanted) {
                 Choice::Found(file) => {
                     let authorization = index
                         .authorization
@@ -142,19 +146,26 @@ impl PackageIndex {
         Err(problem.into())
     }
 
-    /// The files of a project; None when the index does not have it.
-    fn project(&self, index: &Index, package: &str) -> Result<Arc<Option<Vec<IndexFile>>>> {
+    /// Those files of a project that have one of these texts; None when the index does not have the project.
+    fn project(
+        &self,
+        index: &Index,
+        package: &str,
+        texts: &Texts,
+    ) -> Result<Arc<Option<Vec<IndexFile>>>> {
         let address = index
             .address
             .join(&format!("{package}/"))
             .with_context(|| format!("address of {package}"))?;
-        let known = |pages: &HashMap<Url, _>| pages.get(&address).cloned();
-        if let Some(files) = known(&self.pages.lock().unwrap_or_else(PoisonError::into_inner)) {
-            return Ok(files);
+        let key = (address.clone(), texts.clone());
+        let page = Arc::clone(lock(&self.pages).entry(key).or_default());
+        let mut page = lock(&page);
+        if let Some(files) = page.as_ref() {
+            return Ok(Arc::clone(files));
         }
         let read = retry::retry(&self.policy, &Clock::default(), || {
             while_doing(
-                self.read_page(&address, index.authorization.as_ref()),
+                self.read_page(&address, texts, index.authorization.as_ref()),
                 &format!("GET {address}"),
             )
         });
@@ -165,17 +176,13 @@ impl PackageIndex {
                 _ => return Err(denied(error, &address)),
             },
         };
-        let files = Arc::new(files);
-        self.pages
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(address, Arc::clone(&files));
-        Ok(files)
+        Ok(Arc::clone(page.insert(Arc::new(files))))
     }
 
     fn read_page(
         &self,
         address: &Url,
+        texts: &Texts,
         authorization: Option<&Secret>,
     ) -> Result<Vec<IndexFile>, Failed> {
         let mut response =
@@ -185,15 +192,21 @@ impl PackageIndex {
             .get("content-type")
             .and_then(|value| value.to_str().ok());
         let notation = Notation::of(kind);
-        let text = response
+        let mut page = PageReader::new(notation, address, texts);
+        let no_page =
+            |error| Failed::for_good(anyhow::anyhow!("not a page of a package index: {error}"));
+        let mut body = response
             .body_mut()
             .with_config()
             .limit(LARGEST_PAGE)
-            .read_to_string()
-            .map_err(network_fault)?;
-        index_page::parse(&text, notation, address).map_err(|error| {
-            Failed::for_good(anyhow::anyhow!("not a page of a package index: {error}"))
-        })
+            .reader();
+        let mut piece = vec![0; 64 << 10];
+        loop {
+            match body.read(&mut piece).map_err(Failed::for_now)? {
+                0 => return page.finish().map_err(no_page),
+                read => page.push(&piece[..read]).map_err(no_page)?,
+            }
+        }
     }
 
     /// Fetches a locked file into `into`, which is emptied before each attempt, and checks its hash. An address in the
@@ -341,6 +354,25 @@ fn hashes(hashes: &[Hash]) -> String {
         .map(Hash::as_str)
         .collect::<Vec<_>>()
         .join(" or ")
+}
+
+/// What tells the entries of a file on a page from others: the version, since all files of one are asked for together.
+fn texts(wanted: &LockedFile) -> Texts {
+    if wanted.name.is_empty() {
+        let digits = wanted
+            .hashes
+            .iter()
+            .filter_map(|hash| hash.as_str().split_once(':'));
+        digits.map(|(_, digits)| digits.to_owned()).collect()
+    } else if !wanted.version.is_empty() && wanted.name.contains(&wanted.version) {
+        vec![wanted.version.clone()]
+    } else {
+        vec![wanted.name.clone()]
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 enum Choice {
