@@ -268,7 +268,8 @@ impl Engine {
         let emulated = (Platform::host(), platform) == (Platform::LinuxAmd64, Platform::LinuxArm64);
         let platform = platform.to_string();
         let mut args = vec!["run", "--rm", "--name", &name, "--network", "none"];
-        args.extend(["--platform", &platform]);
+        // Whoever runs it reads its output: the engine would write all of it to a file once more.
+        args.extend(["--log-driver", "none", "--platform", &platform]);
         if emulated {
             args.extend(["--env", EMULATED_CPU]);
         }
