@@ -1,6 +1,6 @@
 //! One connector's image: made for all platforms, looked through, and its `spec` run on each.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context as _, Result};
 use camino::Utf8PathBuf;
@@ -21,7 +21,7 @@ use crate::{
     tools::{
         buildx,
         docker::{Engine, NOT_STARTED},
-        engine_store::{Load, Sent},
+        engine_store::{Kept, Load, Sent},
         files::remove_directory,
         layout::Layout,
         machine_check::{self, Seen},
@@ -47,6 +47,8 @@ pub struct Made {
     pub layout: Layout,
     /// Held while the engine takes in a half: one after the other, so that the first can be started soon.
     loading: Mutex<()>,
+    /// What the engine had under the image's name before.
+    previous: OnceLock<Option<Kept>>,
 }
 
 impl Made {
@@ -67,6 +69,8 @@ impl Made {
             return Ok(None);
         }
         let _turn = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        self.previous
+            .get_or_init(|| context.engine.keep(&plan.image));
         let load = Load {
             layout: &self.layout,
             platform,
@@ -166,6 +170,7 @@ impl<'a> Builder<'a> {
             Ok(layout) => Made {
                 layout,
                 loading: Mutex::default(),
+                previous: OnceLock::new(),
             },
             Err(error) => {
                 step.failed();

@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// How many files are fetched at a time: an index serves several as fast as one.
-const DOWNLOADS: NonZeroUsize = NonZeroUsize::new(32).unwrap();
+const DOWNLOADS: NonZeroUsize = NonZeroUsize::new(8).unwrap();
 
 /// What all builds of one run share.
 pub struct Wheels<'a> {

@@ -218,10 +218,11 @@ fn read_number(pipe: &mut impl Read) -> io::Result<u32> {
 }
 
 fn read_chunk(pipe: &mut impl Read) -> io::Result<Vec<u8>> {
-    let length = read_number(pipe)?.into();
-    let mut bytes = Vec::new();
-    pipe.take(length).read_to_end(&mut bytes)?;
-    (bytes.len() as u64 == length)
+    let length = read_number(pipe)?;
+    // A length that was made up reserves no more than this.
+    let mut bytes = Vec::with_capacity(length.min(1 << 20) as usize);
+    pipe.take(length.into()).read_to_end(&mut bytes)?;
+    (bytes.len() as u64 == u64::from(length))
         .then_some(bytes)
         .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }

@@ -20,6 +20,7 @@ use crate::model::{image::ImageRef, platform::Platform, problem::Problem};
 
 /// Unpacking a base image of 1 GB on a slow disk.
 const LOAD: Duration = Duration::from_secs(900);
+const QUESTION: Duration = Duration::from_secs(30);
 /// Blobs up to this size go along unasked: documents and a connector's own code. In bytes.
 const SMALL: u64 = 256 << 10;
 
@@ -42,7 +43,36 @@ pub struct Load<'a> {
     pub say: &'a (dyn Fn(&str) + Sync),
 }
 
+/// An image that would go as soon as its name is given to another, and the engine's unpacked layers with it, which that
+/// other one shares. Kept until this is dropped.
+#[derive(Debug)]
+pub struct Kept {
+    engine: Engine,
+    name: String,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Ok(program) = self.engine.docker(&["rmi", &self.name]) {
+            // What stays is found, and replaced, by the next build.
+            let _ = program.finish_after_interrupt();
+        }
+    }
+}
+
 impl Engine {
+    /// Keeps the image that is called `name` now; None where there is none.
+    pub fn keep(&self, name: &ImageRef) -> Option<Kept> {
+        let kept = Kept {
+            engine: self.clone(),
+            name: format!("xtask.invalid/previous/{}", name.repository),
+        };
+        let tagged = self.docker(&["tag", &name.to_string(), &kept.name]);
+        let tagged = tagged.and_then(|program| program.limit(QUESTION).output());
+        // Dropped as well where nothing was tagged: an interrupted run may have left one.
+        tagged.is_ok().then_some(kept)
+    }
+
     /// Makes `layout` the engine's image `name`, with the layers of one of its platforms; those of the others come by
     /// further calls. Layers that the layout does not hold come from `base`, which is pulled when the engine lacks it.
     /// Gives what was sent in the end. After [`Sent::Small`] the image may lack layers: engines since Docker 27 take in

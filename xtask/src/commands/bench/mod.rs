@@ -172,26 +172,32 @@ impl Measurement<'_> {
     fn releases(&self, name: &str, stores: Stores) -> Result<Runs> {
         let sides = [Side::Ours, Side::OldFlow];
         let mut registries = Vec::new();
+        // An engine that is kept has what it ran before.
+        let images = RefCell::new(Vec::new());
         for side in sides {
             let registry = self.bed.empty_registry();
             let first = self.work(side, &registry, &[name])?;
-            self.bed.remove_images(&first.images)?;
+            images.borrow_mut().extend(first.images);
             registries.push((side, registry));
         }
-        self.rounds_with(
+        let forget = || self.bed.remove_images(&images.take());
+        let runs = self.rounds_with(
             &sides,
             || self.bed.release(name),
             |side| {
                 if stores == Stores::Emptied {
+                    forget()?;
                     self.bed.empty_stores()?;
                 }
                 let registry = registries.iter().find(|(owner, _)| *owner == side);
                 let (_, registry) = registry.context("each side has its part of the registry")?;
                 let timed = self.work(side, registry, &[name])?;
-                self.bed.remove_images(&timed.images)?;
+                images.borrow_mut().extend(timed.images);
                 Ok(timed.run)
             },
-        )
+        )?;
+        forget()?;
+        Ok(runs)
     }
 
     fn no_change(&self, name: &str) -> Result<Runs> {
@@ -261,7 +267,7 @@ impl Measurement<'_> {
     }
 }
 
-/// What becomes of this machine's stores before each run.
+/// What becomes of this machine's stores, the engine's images among them, before each run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stores {
     Kept,
