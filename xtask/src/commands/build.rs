@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use super::{
     Context, doctor,
-    image::{Builder, SpecOf},
+    image::Builder,
+    made::SpecOf,
     planner::{Ask, Planner},
     selection,
     specs::CheckedSpec,

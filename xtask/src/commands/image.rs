@@ -1,31 +1,28 @@
 //! One connector's image: made for all platforms, looked through, and its `spec` run on each.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
-
 use anyhow::{Context as _, Result};
 use camino::Utf8PathBuf;
 
 use super::{
     Context,
     assemble::Assembler,
+    made::{Made, SpecOf},
     planner::Planner,
     specs::{self, CheckedSpec, Specs},
     wheels::Wheels,
 };
 use crate::{
-    model::{image::ImageRef, platform::Platform},
+    model::platform::Platform,
     plan::{
         assembly::Method,
         build::{BuildPlan, SpecCheck},
     },
     tools::{
         buildx,
-        docker::{Engine, NOT_STARTED},
-        engine_store::{Kept, Load, Sent},
+        docker::Engine,
         files::remove_directory,
         layout::Layout,
         machine_check::{self, Seen},
-        process::Finished,
         uv,
         work::each,
     },
@@ -39,84 +36,6 @@ pub struct Builder<'a> {
     /// None when docker builds every image of the run.
     assembler: Option<Assembler<'a>>,
     specs: Specs<'a>,
-}
-
-/// A built image. Its layout stays until this is dropped.
-#[derive(Debug)]
-pub struct Made {
-    pub layout: Layout,
-    /// Held while the engine takes in a half: one after the other, so that the first can be started soon.
-    loading: Mutex<()>,
-    /// What the engine had under the image's name before.
-    previous: OnceLock<Option<Kept>>,
-}
-
-impl Made {
-    /// Puts one platform's half into the engine's store, unless it is there since its build.
-    pub fn load(&self, context: &Context, plan: &BuildPlan, platform: Platform) -> Result<()> {
-        self.send(context, plan, platform, Sent::Everything)
-            .map(drop)
-    }
-
-    fn send(
-        &self,
-        context: &Context,
-        plan: &BuildPlan,
-        platform: Platform,
-        send: Sent,
-    ) -> Result<Option<Sent>> {
-        if plan.in_store() {
-            return Ok(None);
-        }
-        let _turn = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        self.previous
-            .get_or_init(|| context.engine.keep(&plan.image));
-        let load = Load {
-            layout: &self.layout,
-            platform,
-            name: &plan.image,
-            base: &plan.base.used,
-            say: &|line| context.report.note(line),
-        };
-        Ok(Some(context.engine.load(&load, send)?))
-    }
-
-    /// Runs `spec` from what the engine has of the image's layers; sends it those that it lacks.
-    pub fn run_spec(
-        &self,
-        context: &Context,
-        plan: &BuildPlan,
-        check: &SpecCheck,
-    ) -> Result<Finished> {
-        let run = || {
-            context
-                .engine
-                .run_spec(&plan.image, check.platform, check.limit)
-        };
-        let sent = self.send(context, plan, check.platform, Sent::Small)?;
-        let finished = run()?;
-        if sent == Some(Sent::Small) && finished.status.code() == Some(NOT_STARTED) {
-            self.load(context, plan, check.platform)?;
-            return run();
-        }
-        Ok(finished)
-    }
-}
-
-/// What `spec` is run of.
-#[derive(Debug, Clone, Copy)]
-pub enum SpecOf<'a> {
-    /// What was built.
-    Built(&'a Made),
-    /// What a registry has, named by its digest.
-    Pulled(&'a ImageRef),
-}
-
-impl Drop for Made {
-    fn drop(&mut self) {
-        // What stays is replaced by the next build.
-        let _ = remove_directory(&self.layout.directory);
-    }
 }
 
 impl<'a> Builder<'a> {
@@ -167,11 +86,7 @@ impl<'a> Builder<'a> {
             }),
         };
         let made = match layout {
-            Ok(layout) => Made {
-                layout,
-                loading: Mutex::default(),
-                previous: OnceLock::new(),
-            },
+            Ok(layout) => Made::new(layout),
             Err(error) => {
                 step.failed();
                 return Err(error.context(format!("build image for {}", plan.connector)));

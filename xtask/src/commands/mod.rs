@@ -14,6 +14,7 @@ mod environment;
 mod image;
 mod info;
 mod list;
+mod made;
 mod manifests;
 mod online;
 mod package;

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{
     Context,
-    image::{Made, SpecOf},
+    made::{Made, SpecOf},
 };
 use crate::{
     model::{platform::Platform, problem::Problem, run_as::RunAs, spec_runs::Trial},

@@ -13,7 +13,8 @@ use self::{
 };
 use super::{
     Context, doctor,
-    image::{Builder, SpecOf},
+    image::Builder,
+    made::SpecOf,
     planner::{Ask, Planner},
     selection,
     specs::CheckedSpec,

@@ -16,6 +16,8 @@ use xshell::{Shell, cmd};
 use super::{
     docker_login::Login,
     process::{Finished, Program},
+    registry::{Credential, is_docker_hub},
+    retry::{self, Policy, SayingClock},
 };
 use crate::model::{
     image::ImageRef,
@@ -32,6 +34,7 @@ pub const NOT_STARTED: i32 = 125;
 
 /// Questions to an engine are answered in milliseconds; one that hangs is as good as none.
 const QUESTION: Duration = Duration::from_secs(30);
+const LOGIN: Duration = Duration::from_secs(60);
 
 /// An engine: docker's own choice (DOCKER_HOST, context), or the one behind a given address.
 #[derive(Debug, Clone, Default)]
@@ -124,6 +127,34 @@ impl Engine {
             cmd = cmd.env("DOCKER_CONFIG", directory);
         }
         Ok(Program::from(cmd))
+    }
+
+    /// `docker login`, into the private directory and with the password on standard input.
+    ///
+    /// # Errors
+    /// When the registry does not know these credentials, or does not answer.
+    pub fn log_in(
+        &self,
+        registry: &str,
+        credential: &Credential,
+        policy: &Policy,
+        say: &(dyn Fn(&str) + Sync),
+    ) -> Result<()> {
+        let Credential::Basic { username, password } = credential else {
+            return Ok(());
+        };
+        let mut words = vec!["login", "--username", username, "--password-stdin"];
+        // Docker Hub is what docker takes when no other is named.
+        words.extend(Some(registry).filter(|registry| !is_docker_hub(registry)));
+        let what = format!("log in to {registry}");
+        let clock = SayingClock::new(&what, say);
+        let login = || {
+            let program = self.docker(&words)?.limit(LOGIN).input(password.as_str());
+            program.output()
+        };
+        retry::retry(policy, &clock, || login().map_err(retry::failed_program))
+            .map(drop)
+            .context(what)
     }
 
     /// Asks the engine what it is; an error when there is none or docker is not installed.

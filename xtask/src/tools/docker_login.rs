@@ -5,20 +5,12 @@ use std::{
     env, fs,
     os::unix::fs::{OpenOptionsExt, symlink},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-use super::{
-    docker::Engine,
-    registry::{Credential, is_docker_hub},
-    retry::{self, Policy, SayingClock},
-};
-
-const LOGIN: Duration = Duration::from_secs(60);
 const CONFIG: &str = "config.json";
 
 /// A private DOCKER_CONFIG.
@@ -61,36 +53,6 @@ impl Login {
     /// What DOCKER_CONFIG has to be.
     pub fn directory(&self) -> &Path {
         self.directory.path()
-    }
-}
-
-impl Engine {
-    /// `docker login`, into the private directory and with the password on standard input.
-    ///
-    /// # Errors
-    /// When the registry does not know these credentials, or does not answer.
-    pub fn log_in(
-        &self,
-        registry: &str,
-        credential: &Credential,
-        policy: &Policy,
-        say: &(dyn Fn(&str) + Sync),
-    ) -> Result<()> {
-        let Credential::Basic { username, password } = credential else {
-            return Ok(());
-        };
-        let mut words = vec!["login", "--username", username, "--password-stdin"];
-        // Docker Hub is what docker takes when no other is named.
-        words.extend(Some(registry).filter(|registry| !is_docker_hub(registry)));
-        let what = format!("log in to {registry}");
-        let clock = SayingClock::new(&what, say);
-        let login = || {
-            let program = self.docker(&words)?.limit(LOGIN).input(password.as_str());
-            program.output()
-        };
-        retry::retry(policy, &clock, || login().map_err(retry::failed_program))
-            .map(drop)
-            .context(what)
     }
 }
 

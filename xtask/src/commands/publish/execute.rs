@@ -12,7 +12,8 @@ use super::{
 use crate::{
     commands::{
         Context,
-        image::{Builder, Made, SpecOf},
+        image::Builder,
+        made::{Made, SpecOf},
         package,
         scan::{ScanOutcome, Scans},
     },

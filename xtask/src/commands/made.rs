@@ -1,0 +1,104 @@
+//! A built image until its run is over: in its layout, and as far as it is needed in the engine's store.
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use anyhow::Result;
+
+use super::Context;
+use crate::{
+    model::{image::ImageRef, platform::Platform},
+    plan::build::{BuildPlan, SpecCheck},
+    tools::{
+        docker::NOT_STARTED,
+        engine_store::{Kept, Load, Sent},
+        files::remove_directory,
+        layout::Layout,
+        process::Finished,
+    },
+};
+
+/// A built image. Its layout stays until this is dropped.
+#[derive(Debug)]
+pub struct Made {
+    pub layout: Layout,
+    /// Held while the engine takes in a half: one after the other, so that the first can be started soon.
+    loading: Mutex<()>,
+    /// What the engine had under the image's name before.
+    previous: OnceLock<Option<Kept>>,
+}
+
+impl Made {
+    pub fn new(layout: Layout) -> Made {
+        Made {
+            layout,
+            loading: Mutex::default(),
+            previous: OnceLock::new(),
+        }
+    }
+
+    /// Puts one platform's half into the engine's store, unless it is there since its build.
+    pub fn load(&self, context: &Context, plan: &BuildPlan, platform: Platform) -> Result<()> {
+        self.send(context, plan, platform, Sent::Everything)
+            .map(drop)
+    }
+
+    fn send(
+        &self,
+        context: &Context,
+        plan: &BuildPlan,
+        platform: Platform,
+        send: Sent,
+    ) -> Result<Option<Sent>> {
+        if plan.in_store() {
+            return Ok(None);
+        }
+        let _turn = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        self.previous
+            .get_or_init(|| context.engine.keep(&plan.image));
+        let load = Load {
+            layout: &self.layout,
+            platform,
+            name: &plan.image,
+            base: &plan.base.used,
+            say: &|line| context.report.note(line),
+        };
+        Ok(Some(context.engine.load(&load, send)?))
+    }
+
+    /// Runs `spec` from what the engine has of the image's layers; sends it those that it lacks.
+    pub fn run_spec(
+        &self,
+        context: &Context,
+        plan: &BuildPlan,
+        check: &SpecCheck,
+    ) -> Result<Finished> {
+        let run = || {
+            context
+                .engine
+                .run_spec(&plan.image, check.platform, check.limit)
+        };
+        let sent = self.send(context, plan, check.platform, Sent::Small)?;
+        let finished = run()?;
+        if sent == Some(Sent::Small) && finished.status.code() == Some(NOT_STARTED) {
+            self.load(context, plan, check.platform)?;
+            return run();
+        }
+        Ok(finished)
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        // What stays is replaced by the next build.
+        let _ = remove_directory(&self.layout.directory);
+    }
+}
+
+/// What `spec` is run of.
+#[derive(Debug, Clone, Copy)]
+pub enum SpecOf<'a> {
+    /// What was built.
+    Built(&'a Made),
+    /// What a registry has, named by its digest.
+    Pulled(&'a ImageRef),
+}
