@@ -3,7 +3,6 @@
 use std::{cell::RefCell, thread};
 
 use anyhow::{Context as _, Result};
-use semver::Version;
 
 use super::{
     facts,
@@ -41,6 +40,9 @@ use crate::{
         work::joined,
     },
 };
+
+/// How often latest is moved while others move it too, and read back.
+const LATEST_TRIES: usize = 4;
 
 /// What all connectors of one run share.
 pub struct Run<'a> {
@@ -402,45 +404,49 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Moves latest, or says why it stays. Where another publish set it meanwhile, what that left is judged anew: the
+    /// newer of the two versions has it in the end.
     fn latest(&self) -> Result<()> {
         let plan = self.plan;
         let digest = self.done.borrow().digest.clone();
         let ours = digest.context("latest points to a digest")?;
-        let version: &Version = &plan.target.version;
-        let now = facts::latest(self.run.registries, &plan.target.image, &ours)?;
-        match latest::decide(version, &ours, &now, plan.existing) {
-            LatestMove::IsThere => self.note("latest is this image already".to_owned()),
-            LatestMove::Stay(because) => {
-                let line = format!("latest stays: {because}");
-                self.run
-                    .context
-                    .report
-                    .warning(format_args!("{}: {line}", plan.target.connector));
-                self.note(line)
-            }
-            LatestMove::Move(because) => {
-                let latest = plan.tagged("latest");
-                let reference = tag_of(&latest)?;
-                self.repository
-                    .put_manifest(&reference, &self.document(&ours)?)?;
-                let there = self.repository.digest(&reference)?;
-                anyhow::ensure!(
-                    there.as_ref() == Some(&ours),
-                    "{latest} was moved to {ours}, and the registry has {}",
-                    there.map_or("no such tag".to_owned(), |digest| digest.to_string())
-                );
-                self.done.borrow_mut().latest_moved = true;
-                self.note(format!("latest moved: {because}"))?;
-                let tags = match self.done.borrow().tagged {
-                    true => format!("{},{latest}", plan.target.image),
-                    false => latest.to_string(),
-                };
-                self.set(&[
-                    (Output::LatestMoved, "true".to_owned()),
-                    (Output::DockerTags, tags),
-                ])
+        let latest = plan.tagged("latest");
+        let reference = tag_of(&latest)?;
+        let mut moved = None;
+        for _ in 0..LATEST_TRIES {
+            let now = facts::latest(self.run.registries, &plan.target.image, &ours)?;
+            match latest::decide(&plan.target.version, &ours, &now, plan.existing) {
+                LatestMove::Move(because) => {
+                    self.repository
+                        .put_manifest(&reference, &self.document(&ours)?)?;
+                    moved = Some(because);
+                }
+                LatestMove::IsThere => {
+                    let Some(because) = moved else {
+                        return self.note("latest is this image already".to_owned());
+                    };
+                    self.done.borrow_mut().latest_moved = true;
+                    self.note(format!("latest moved: {because}"))?;
+                    let tags = match self.done.borrow().tagged {
+                        true => format!("{},{latest}", plan.target.image),
+                        false => latest.to_string(),
+                    };
+                    return self.set(&[
+                        (Output::LatestMoved, "true".to_owned()),
+                        (Output::DockerTags, tags),
+                    ]);
+                }
+                LatestMove::Stay(because) => {
+                    let line = format!("latest stays: {because}");
+                    self.run
+                        .context
+                        .report
+                        .warning(format_args!("{}: {line}", plan.target.connector));
+                    return self.note(line);
+                }
             }
         }
+        anyhow::bail!("{latest} was moved to {ours} {LATEST_TRIES} times, and points elsewhere")
     }
 
     fn pypi(&self) -> Result<()> {

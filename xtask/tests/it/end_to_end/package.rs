@@ -11,14 +11,23 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
-    docker, turn,
+    docker,
+    publish::Registry,
+    turn,
     wheels::{Sandbox, on_base},
 };
 use crate::monorepo::{CONNECTORS, Finished, Monorepo};
 
+const PUBLISH_PACKAGE: [&str; 4] = [
+    "connector",
+    "publish-package",
+    "source-py",
+    "--dry-run=false",
+];
 const WHEEL: &str = "airbyte_source_py-1.2.3-py3-none-any.whl";
 const TOKEN: &str = "token-of-this-test";
 /// `openssl passwd -apr1` of the token, for the user that uv logs in as.
@@ -72,20 +81,15 @@ impl Index {
             .collect()
     }
 
-    fn publish(&self, sandbox: &Sandbox, repo: &Monorepo, token: &str) -> Finished {
+    /// xtask with this index for packages, and `token` for uploads; it is shown nowhere.
+    fn run(&self, sandbox: &Sandbox, repo: &Monorepo, token: &str, words: &[&str]) -> Finished {
         let simple = format!("{}simple/", self.address);
         let variables = [
             ("XTASK_PACKAGES_UPLOAD", self.address.as_str()),
             ("XTASK_PACKAGES_SIMPLE", &simple),
             ("UV_PUBLISH_TOKEN", token),
         ];
-        let words = [
-            "connector",
-            "publish-package",
-            "source-py",
-            "--dry-run=false",
-        ];
-        let finished = sandbox.on(repo, &variables, &words);
+        let finished = sandbox.on(repo, &variables, words);
         assert!(
             token.is_empty() || !finished.stderr.contains(token),
             "{finished:#?}"
@@ -159,15 +163,16 @@ fn the_images_own_wheel_is_published_once_and_only_with_the_token() {
         .on(&repo, &[], &["connector", "build", "source-py"])
         .code(0);
 
-    let without = index.publish(&sandbox, &repo, "").code(2);
+    let publish = |token| index.run(&sandbox, &repo, token, &PUBLISH_PACKAGE);
+    let without = publish("").code(2);
     without.says("UV_PUBLISH_TOKEN is not set");
-    let wrong = index.publish(&sandbox, &repo, "a-wrong-token").code(1);
+    let wrong = publish("a-wrong-token").code(1);
     wrong
         .says("status code 403")
         .says("UV_PUBLISH_TOKEN must hold a token");
     assert_eq!(index.files(), []);
 
-    let published = index.publish(&sandbox, &repo, TOKEN).code(0);
+    let published = publish(TOKEN).code(0);
     assert_eq!(published.stdout, "airbyte-source-py 1.2.3 was published\n");
     let files = index.files();
     assert_eq!(files.len(), 1);
@@ -195,7 +200,50 @@ fn the_images_own_wheel_is_published_once_and_only_with_the_token() {
         );
     }
 
-    let again = index.publish(&sandbox, &repo, TOKEN).code(0);
+    let again = publish(TOKEN).code(0);
     assert_eq!(again.stdout, "airbyte-source-py 1.2.3 is on the index\n");
     assert_eq!(index.files(), files);
+}
+
+/// Image and package of one connector, in the order of the plan: nothing is begun without the token, and what is there
+/// is left alone.
+#[test]
+fn a_publish_brings_the_image_to_the_registry_and_the_package_to_the_index() {
+    let _turn = turn();
+    let sandbox = Sandbox::up();
+    let (index, registry, repo) = (Index::start(), Registry::start(), monorepo());
+    let flag = format!("--registry={}/airbyte", registry.address);
+    let words = ["connector", "publish", "source-py", "--dry-run=false"];
+    let words = [&words[..], &[&flag, "--json"]].concat();
+    let publish = |token| index.run(&sandbox, &repo, token, &words);
+    let platforms = || {
+        let path = "/v2/airbyte/source-py/manifests/1.2.3";
+        let (status, _, body) = registry.send("GET", path, "", "");
+        let index: Value = serde_json::from_str(&body).unwrap();
+        (status, index["manifests"].as_array().map_or(0, Vec::len))
+    };
+    let row = |finished: &Finished| finished.json()["connectors"][0].clone();
+
+    let changes = registry.changes(|| {
+        let without = publish("").code(2);
+        without
+            .says("airbyte-source-py 1.2.3 is not published yet, and UV_PUBLISH_TOKEN is not set");
+    });
+    assert_eq!((changes, index.files()), (vec![], vec![]));
+    assert_eq!(platforms(), (404, 0));
+
+    let first = row(&publish(TOKEN).code(0));
+    assert_eq!(first["action"], "published");
+    assert_eq!(platforms(), (200, 2));
+    let files = index.files();
+    let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, [WHEEL]);
+
+    // No token is needed where nothing is left to upload.
+    let changes = registry.changes(|| {
+        let again = publish("").code(0);
+        assert_eq!(row(&again)["action"], "exists");
+        again.says("pypi     airbyte-source-py 1.2.3 is on the index");
+    });
+    assert_eq!((changes, index.files()), (vec![], files));
 }

@@ -7,6 +7,7 @@ use std::{
     net::{TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::mpsc,
     thread,
     time::Duration,
 };
@@ -14,7 +15,11 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{docker, sandboxed, turn, xtask};
+use super::{
+    docker,
+    proxy::{self, Verdict},
+    sandboxed, turn, xtask,
+};
 use crate::monorepo::{CONNECTORS, Finished, Monorepo, metadata};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -148,7 +153,7 @@ impl Drop for Registry {
     }
 }
 
-fn run_at(address: &str, repo: &Monorepo, flags: &[&str]) -> Finished {
+pub fn run_at(address: &str, repo: &Monorepo, flags: &[&str]) -> Finished {
     let registry = format!("--registry={address}/airbyte");
     let start = ["connector", "publish", "--dry-run=false", &registry];
     repo.xtask()
@@ -156,11 +161,11 @@ fn run_at(address: &str, repo: &Monorepo, flags: &[&str]) -> Finished {
         .run(&[&start, flags].concat())
 }
 
-fn one() -> Monorepo {
+pub fn one() -> Monorepo {
     Monorepo::new().manifest_only("source-a")
 }
 
-fn at_version(repo: Monorepo, version: &str) -> Monorepo {
+pub fn at_version(repo: Monorepo, version: &str) -> Monorepo {
     let text = metadata("source-a").replace(
         "dockerImageTag: 1.2.3",
         &format!("dockerImageTag: {version}"),
@@ -390,8 +395,15 @@ fn one_failing_connector_hides_no_other_and_is_tried_again() {
 #[test]
 fn a_run_killed_between_push_and_tag_is_finished_by_the_next() {
     let (registry, repo) = (Registry::start(), one());
-    let proxy = Proxy::start(&registry.address);
-    let flag = format!("--registry={}/airbyte", proxy.address);
+    let (tell, tagging) = mpsc::channel();
+    let proxy = proxy::before(&registry.address, move |request| {
+        if request.starts_with("PUT /v2/airbyte/source-a/manifests/1.2.3 ") {
+            tell.send(()).unwrap();
+            return Verdict::Hold;
+        }
+        Verdict::Pass
+    });
+    let flag = format!("--registry={proxy}/airbyte");
     let mut command = repo.xtask().command;
     let child = command
         .args(["connector", "publish", "source-a", "--dry-run=false", &flag])
@@ -401,7 +413,7 @@ fn a_run_killed_between_push_and_tag_is_finished_by_the_next() {
         .unwrap();
     let mut child = child;
     // The tag's request has come and is not passed on.
-    proxy.tagging.recv().unwrap();
+    tagging.recv().unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(registry.digest("1.2.3"), "");
@@ -420,54 +432,6 @@ fn a_run_killed_between_push_and_tag_is_finished_by_the_next() {
         "only what is missing is done: {changes:?}"
     );
     assert_ne!(registry.digest("1.2.3"), "");
-}
-
-/// Passes requests on to a registry, until a manifest is to get a version's tag.
-struct Proxy {
-    address: String,
-    tagging: std::sync::mpsc::Receiver<()>,
-}
-
-impl Proxy {
-    fn start(registry: &str) -> Proxy {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let (tell, tagging) = std::sync::mpsc::channel();
-        let registry = registry.to_owned();
-        thread::spawn(move || {
-            for client in listener.incoming() {
-                let (mut client, registry, tell) =
-                    (client.unwrap(), registry.clone(), tell.clone());
-                thread::spawn(move || {
-                    let head = read_head(&mut client);
-                    if head.starts_with("PUT /v2/airbyte/source-a/manifests/1.2.3 ") {
-                        tell.send(()).unwrap();
-                        // The client is killed while it waits.
-                        let _ = client.read_to_end(&mut Vec::new());
-                        return;
-                    }
-                    let mut upstream = TcpStream::connect(registry).unwrap();
-                    let head = head.replacen("\r\n", "\r\nConnection: close\r\n", 1);
-                    upstream.write_all(head.as_bytes()).unwrap();
-                    let (mut from, mut to) =
-                        (client.try_clone().unwrap(), upstream.try_clone().unwrap());
-                    thread::spawn(move || std::io::copy(&mut from, &mut to));
-                    let _ = std::io::copy(&mut upstream, &mut client);
-                    let _ = client.shutdown(std::net::Shutdown::Both);
-                });
-            }
-        });
-        Proxy { address, tagging }
-    }
-}
-
-fn read_head(stream: &mut TcpStream) -> String {
-    let mut bytes = Vec::new();
-    let mut byte = [0];
-    while !bytes.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|count| count == 1) {
-        bytes.push(byte[0]);
-    }
-    String::from_utf8(bytes).unwrap()
 }
 
 #[test]
