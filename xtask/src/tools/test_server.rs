@@ -12,9 +12,9 @@ use url::Url;
 /// One answer; the connection is closed behind it.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    status: u16,
-    headers: Vec<String>,
-    body: Vec<u8>,
+    pub status: u16,
+    pub headers: Vec<String>,
+    pub body: Vec<u8>,
     /// How many bytes of the body are sent.
     sent: usize,
     stalls: bool,
@@ -39,10 +39,6 @@ impl Answer {
             status,
             ..Answer::ok("text/plain", "")
         }
-    }
-
-    pub fn set_status(&mut self, status: u16) {
-        self.status = status;
     }
 
     /// The connection stays open and nothing comes.

@@ -64,13 +64,60 @@ fn ok(body: &str) -> Answer {
     Answer::ok(INDEX, body).header(&format!("Docker-Content-Digest: {}", digest()))
 }
 
+/// An image: its configuration, its manifest, and an index with it for both platforms.
+fn image() -> [Document; 3] {
+    let config = Document::new(
+        "application/vnd.oci.image.config.v1+json",
+        r#"{"architecture":"amd64","os":"linux","config":{"Labels":{"io.airbyte.version":"1.2.3"}},
+        "rootfs":{"type":"layers","diff_ids":[]},"history":[]}"#
+            .into(),
+    );
+    let descriptor = |of: &Document| {
+        let (kind, digest, size) = (&of.media_type, &of.digest, of.bytes.len());
+        format!(r#""mediaType":"{kind}","digest":"{digest}","size":{size}"#)
+    };
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    let text = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{kind}","config":{{{}}},"layers":[]}}"#,
+        descriptor(&config)
+    );
+    let manifest = Document::new(kind, text.into());
+    let listed = ["amd64", "arm64"].map(|architecture| {
+        let platform = format!(r#""platform":{{"os":"linux","architecture":"{architecture}"}}"#);
+        format!("{{{},{platform}}}", descriptor(&manifest))
+    });
+    let text = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{INDEX}","manifests":[{}]}}"#,
+        listed.join(",")
+    );
+    let index = Document::new(INDEX, text.into());
+    [config, manifest, index]
+}
+
+fn serve(document: &Document) -> Answer {
+    Answer::ok(&document.media_type, document.bytes.clone())
+        .header(&format!("Docker-Content-Digest: {}", document.digest))
+}
+
+/// What answers HEAD.
+fn head(document: &Document) -> Answer {
+    serve(&Document {
+        bytes: Vec::new(),
+        ..document.clone()
+    })
+}
+
 type Call = fn(&Repository) -> Result<String>;
 
-/// Every call with the answers that make it succeed, the last of which is the one that faults replace.
+/// Every call with the answers that make it succeed, and its result.
 fn calls() -> Vec<(&'static str, Call, Vec<Answer>, String)> {
     let show = |value: &dyn std::fmt::Debug| format!("{value:?}");
     let missing = Answer::status(404);
     let begun = Answer::status(202).header("Location: /v2/a/b/blobs/uploads/1?state=x");
+    let stored = Answer::status(201).header(&format!("Docker-Content-Digest: {}", digest()));
+    let [config, manifest, index] = image();
+    let token = r#"Bearer realm="http://127.0.0.1:PORT/token",service="registry""#;
+    let asks = Answer::status(401).header(&format!("WWW-Authenticate: {token}"));
     vec![
         (
             "digest",
@@ -79,12 +126,43 @@ fn calls() -> Vec<(&'static str, Call, Vec<Answer>, String)> {
             show(&Some(digest())),
         ),
         (
+            "digest, by a token",
+            |r| Ok(format!("{:?}", r.digest(&tag())?)),
+            vec![
+                asks,
+                Answer::ok("application/json", r#"{"token":"x"}"#),
+                ok(""),
+            ],
+            show(&Some(digest())),
+        ),
+        (
+            "what a tag is",
+            |r| {
+                let image = r.full_name().parse().map_err(anyhow::Error::msg)?;
+                let tagged = r.registries.tagged(&image, &"1.0.0".parse().unwrap())?;
+                Ok(format!("{:?}", tagged.map(|tagged| tagged.platforms.len())))
+            },
+            vec![
+                head(&index),
+                serve(&index),
+                head(&manifest),
+                head(&manifest),
+            ],
+            show(&Some(2)),
+        ),
+        (
+            "version, as latest is asked",
+            |r| Ok(format!("{:?}", r.version(&image()[2].digest)?)),
+            vec![serve(&index), serve(&manifest), serve(&config)],
+            show(&Some("1.2.3")),
+        ),
+        (
             "tags",
             |r| Ok(format!("{:?}", r.tags()?)),
             vec![
-                ok(r#"{"tags": ["b"]}"#)
+                Answer::ok(INDEX, r#"{"tags": ["b"]}"#)
                     .header("Link: </v2/a/b/tags/list?n=1000&last=b>; rel=\"next\""),
-                ok(r#"{"tags": ["a"]}"#),
+                Answer::ok(INDEX, r#"{"tags": ["a"]}"#),
             ],
             show(&Some(["b", "a"])),
         ),
@@ -95,9 +173,18 @@ fn calls() -> Vec<(&'static str, Call, Vec<Answer>, String)> {
             show(&Some(document())),
         ),
         (
-            "put",
+            "put by tag",
             |r| Ok(format!("{:?}", r.put_manifest(&tag(), &document())?.digest)),
-            vec![Answer::status(201).header(&format!("Docker-Content-Digest: {}", digest()))],
+            vec![stored.clone()],
+            show(&digest()),
+        ),
+        (
+            "put by digest",
+            |r| {
+                let put = r.put_manifest(&Reference::Digest(digest()), &document())?;
+                Ok(format!("{:?}", put.digest))
+            },
+            vec![stored.clone()],
             show(&digest()),
         ),
         (
@@ -126,7 +213,7 @@ fn calls() -> Vec<(&'static str, Call, Vec<Answer>, String)> {
         (
             "push",
             |r| Ok(format!("{:?}", r.push_blob(&blob(), None)?)),
-            vec![missing.clone(), begun.clone(), Answer::status(201)],
+            vec![missing.clone(), begun.clone(), stored.clone()],
             show(&Arrived::Uploaded),
         ),
         (
@@ -144,88 +231,97 @@ fn calls() -> Vec<(&'static str, Call, Vec<Answer>, String)> {
         (
             "upload for a mount",
             |r| Ok(format!("{:?}", r.push_blob(&blob(), Some("a/base"))?)),
-            vec![begun.clone(), missing.clone(), Answer::status(201)],
+            vec![begun, missing, stored],
             show(&Arrived::Uploaded),
         ),
         (
             "referrers",
             |r| Ok(format!("{}", r.referrers(&digest())?.is_some())),
-            vec![ok(BODY)],
+            vec![Answer::ok(INDEX, BODY)],
             "true".to_owned(),
         ),
     ]
 }
 
-#[test]
-fn every_call_outlives_faults_that_pass_and_says_each_retry_once() {
-    let faults = [
+/// What may come instead of a good answer, and passes.
+fn faults(good: &Answer) -> Vec<Answer> {
+    let mut faults = vec![
         Answer::status(429).header("Retry-After: 0"),
         Answer::status(500),
         Answer::status(502),
         Answer::hang_up(),
         Answer::silence(),
     ];
-    for (name, call_it, good, expected) in calls() {
-        for fault in &faults {
-            let (before, last) = good.split_at(good.len() - 1);
+    if !good.body.is_empty() {
+        faults.push(good.clone().cut(good.body.len() / 2));
+    }
+    let is_digest = |line: &&String| line.starts_with("Docker-Content-Digest");
+    if let Some(promise) = good.headers.iter().find(is_digest) {
+        let other = format!("Docker-Content-Digest: {}", Digest::of(b"other"));
+        match good.status {
+            201 => faults.push(Answer::status(201).header(&other)),
+            _ if good.body.is_empty() => {}
+            _ => faults.push(Answer::ok(INDEX, "{}").header(promise)),
+        }
+    }
+    faults
+}
+
+/// Each answer of each call gives way to each fault: once, which is outlived and said once, and as often as the policy
+/// tries.
+#[test]
+fn every_call_meets_every_fault_and_ends_as_the_policy_says() {
+    let meet = |name: &str, call_it: Call, good: &[Answer], expected: &str| {
+        for at in 0..good.len() {
             // A fault of an upload's second half begins it anew.
-            let again = match name {
-                "push" => good[1..].to_vec(),
-                "upload for a mount" => [&good[..1], last].concat(),
-                _ => last.to_vec(),
+            let anew = match (name, at) {
+                ("push", 2) => &good[1..2],
+                ("upload for a mount", 2) => &good[..1],
+                _ => &[],
             };
-            let answers = [before, std::slice::from_ref(fault), &again].concat();
-            let (mut results, said, _) = call(answers, Credentials::default(), &[call_it]);
-            let result = results
-                .remove(0)
-                .unwrap_or_else(|error| panic!("{name}, {fault:?}: {error:#}"));
-            assert_eq!(result, expected, "{name}, {fault:?}");
-            assert_eq!(said.len(), 1, "{name}, {fault:?}: {said:?}");
-            assert!(said[0].contains("trying again in"), "{said:?}");
-        }
-    }
-}
+            for fault in faults(&good[at]) {
+                let met = [&good[..at], std::slice::from_ref(&fault)].concat();
+                let answers = [&met, anew, &good[at..]].concat();
+                let asked = answers.len();
+                let (mut results, said, requests) =
+                    call(answers, Credentials::default(), &[call_it]);
+                let result = results
+                    .remove(0)
+                    .unwrap_or_else(|error| panic!("{name}, {at}, {fault:?}: {error:#}"));
+                assert_eq!(result, expected, "{name}, {at}, {fault:?}");
+                assert_eq!(said.len(), 1, "{name}, {at}, {fault:?}: {said:?}");
+                assert!(said[0].contains("trying again in"), "{said:?}");
+                assert_eq!(requests.len(), asked, "{name}, {at}, {fault:?}");
 
-#[test]
-fn a_body_that_is_cut_or_has_another_digest_is_asked_for_again_and_never_taken() {
-    for (name, call_it, good, expected) in calls() {
-        if !matches!(name, "manifest" | "blob" | "download") {
-            continue;
+                let again = [anew, std::slice::from_ref(&fault)].concat();
+                let answers = [met, again.clone(), again].concat();
+                let asked = answers.len();
+                let (mut results, said, requests) =
+                    call(answers, Credentials::default(), &[call_it]);
+                let error = format!("{:#}", results.remove(0).unwrap_err());
+                assert!(
+                    error.contains("tried 3 times"),
+                    "{name}, {at}, {fault:?}: {error}"
+                );
+                assert_eq!(said.len(), 2, "{name}, {at}, {fault:?}: {said:?}");
+                assert_eq!(requests.len(), asked, "{name}, {at}, {fault:?}");
+            }
         }
-        let faults = [ok(BODY).cut(10), ok("{}")];
-        for fault in faults {
-            let answers = [vec![fault.clone()], good.clone()].concat();
-            let (mut results, _, _) = call(answers, Credentials::default(), &[call_it]);
-            assert_eq!(results.remove(0).unwrap(), expected, "{name}, {fault:?}");
-            let (mut results, said, _) = call(vec![fault; 3], Credentials::default(), &[call_it]);
-            let error = format!("{:#}", results.remove(0).unwrap_err());
-            assert!(error.contains("tried 3 times"), "{name}: {error}");
-            assert_eq!(said.len(), 2);
+    };
+    // Most of it is waiting for who is silent.
+    std::thread::scope(|scope| {
+        for (name, call_it, good, expected) in calls() {
+            scope.spawn(move || meet(name, call_it, &good, &expected));
         }
-    }
-}
-
-#[test]
-fn a_registry_that_names_another_digest_for_what_it_was_given_is_not_believed() {
-    let other = format!("Docker-Content-Digest: {}", Digest::of(b"other"));
-    let answers = vec![Answer::status(201).header(&other); 3];
-    let (mut results, _, _) = call(
-        answers,
-        Credentials::default(),
-        &[|r| Ok(format!("{:?}", r.put_manifest(&tag(), &document())?))],
-    );
-    let error = format!("{:#}", results.remove(0).unwrap_err());
-    assert!(error.contains("the content has digest"), "{error}");
+    });
 }
 
 #[test]
 fn what_is_denied_or_missing_is_asked_once() {
     let denied = |status| {
-        let mut answer = Answer::ok(
-            "application/json",
-            r#"{"errors":[{"code":"DENIED","message":"no\u001b[31m way"}]}"#,
-        );
-        answer.set_status(status);
+        let body = r#"{"errors":[{"code":"DENIED","message":"no\u001b[31m way"}]}"#;
+        let mut answer = Answer::ok("application/json", body);
+        answer.status = status;
         answer
     };
     for status in [401, 403] {
