@@ -21,6 +21,7 @@ pub mod hash;
 pub mod ignored_files;
 pub mod image;
 pub mod index_page;
+pub mod json_schema;
 pub mod layer;
 pub mod lock;
 pub mod locked_file;

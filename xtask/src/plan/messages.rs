@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use self::sample::Sample;
+use crate::model::json_schema::{self, JsonSchema};
 
 /// What a connector was asked.
 #[derive(Debug, Clone, Copy)]
@@ -221,7 +222,7 @@ struct Judge<'a> {
 
 /// What is known of a stream while it is read.
 struct Stream {
-    schema: Option<jsonschema::Validator>,
+    schema: Option<JsonSchema>,
     /// The first record that does not fit the schema, and how many do not.
     misfits: Option<(String, usize)>,
 }
@@ -321,16 +322,15 @@ impl<'a> Judge<'a> {
         let Some(stream) = self.streams.get_mut(name) else {
             return;
         };
-        let Some(Err(error)) = stream
-            .schema
-            .as_ref()
-            .map(|schema| schema.validate(&record["data"]))
-        else {
+        let Some(schema) = &stream.schema else {
             return;
         };
-        let place = error.instance_path().to_string();
+        let misfits = schema.misfits(&record["data"]);
+        let Some(misfit) = misfits.first() else {
+            return;
+        };
         let said = || {
-            format!("data{place}: {error}")
+            format!("data{}: {}", misfit.pointer, misfit.why)
                 .chars()
                 .take(SHOWN)
                 .collect()
@@ -505,11 +505,11 @@ fn stream_flaws(stream: &Value, place: &str) -> Vec<String> {
     }
     let schema = &stream["json_schema"];
     if schema.is_object()
-        && let Err(error) = jsonschema::draft7::meta::validate(schema)
+        && let Some(flaw) = json_schema::flaw(schema)
     {
-        let path = error.instance_path().to_string();
         flaws.push(format!(
-            "{place}.json_schema{path} is not valid JSON Schema: {error}"
+            "{place}.json_schema{} is not valid JSON Schema: {}",
+            flaw.pointer, flaw.why
         ));
     }
     flaws
@@ -520,7 +520,7 @@ fn configured(catalog: &Value) -> BTreeMap<String, Stream> {
     let streams = catalog["streams"].as_array().into_iter().flatten();
     let stream = |configured: &Value| {
         let stream = &configured["stream"];
-        let schema = jsonschema::draft7::new(&stream["json_schema"]).ok();
+        let schema = JsonSchema::new(&stream["json_schema"]);
         let name = stream["name"].as_str()?.to_owned();
         Some((
             name,

@@ -5,6 +5,8 @@
 
 use serde_json::Value;
 
+use crate::model::json_schema;
+
 /// What a connector said of itself, and what it printed besides.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Spec {
@@ -90,14 +92,10 @@ fn schema_problems(schema: &Value) -> Vec<String> {
             schema["type"]
         ));
     }
-    let valid = match schema.get("$schema") {
-        Some(_) => jsonschema::meta::validate(schema),
-        None => jsonschema::draft7::meta::validate(schema),
-    };
-    if let Err(error) = valid {
-        let place = error.instance_path().to_string();
+    if let Some(flaw) = json_schema::flaw(schema) {
         problems.push(format!(
-            "spec.connectionSpecification{place} is not valid JSON Schema: {error}"
+            "spec.connectionSpecification{} is not valid JSON Schema: {}",
+            flaw.pointer, flaw.why
         ));
     }
     problems

@@ -1,17 +1,11 @@
 //! What metadata.yaml says, field by field.
 
-use std::collections::HashSet;
-
-use jsonschema::{
-    JsonType, ValidationError,
-    error::{TypeKind, ValidationErrorKind},
-};
-
 use super::{Check, Defect, METADATA, Run, Subject};
 use crate::model::{
     definition::{Definition, SCHEMA},
     finding::Severity,
     image::{ImageRef, Tag},
+    json_schema::{JsonSchema, Misfit, Why},
     yaml::{Entry, Flaw, Meaning, Node, Place},
 };
 
@@ -131,71 +125,60 @@ const SCHEMA_HELP: &str = "`cargo xtask connector schema` prints what is allowed
 fn schema_defects(subject: &Subject, root: &Node) -> Vec<Defect> {
     // The schema is part of the program and tested with it.
     let schema = serde_json::from_str(SCHEMA).expect("the schema is JSON");
-    let validator = jsonschema::draft7::options()
-        .should_validate_formats(true)
-        .build(&schema)
-        .expect("the schema is a JSON Schema");
-    let document = root.to_json();
-    let mut defects: Vec<Defect> = validator
-        .iter_errors(&document)
-        .flat_map(|error| explain(subject, root, &error))
+    let schema = JsonSchema::new(&schema).expect("the schema is a JSON Schema");
+    let misfits = schema.misfits(&root.to_json());
+    let mut defects: Vec<Defect> = misfits
+        .iter()
+        .flat_map(|misfit| explain(subject, root, misfit))
         .collect();
     defects.sort_by_key(|defect| defect.at);
     defects
 }
 
+/// The one mapping whose keys have a form of their own.
+const BREAKING_CHANGES: &str = "/data/releases/breakingChanges";
+
 /// One message for each thing to put right.
-fn explain(subject: &Subject, root: &Node, error: &ValidationError) -> Vec<Defect> {
-    let pointer = error.instance_path().to_string();
-    let node = root.at_pointer(&pointer);
+fn explain(subject: &Subject, root: &Node, misfit: &Misfit) -> Vec<Defect> {
+    let pointer = match misfit.why {
+        Why::KeyName(_) => BREAKING_CHANGES,
+        _ => &misfit.pointer,
+    };
+    let node = root.at_pointer(pointer);
     let path = pointer.trim_start_matches('/').replace('/', ".");
     let field = if path.is_empty() {
         "the document"
     } else {
         &path
     };
-    let one =
-        |at, message: String, help: String| vec![subject.in_file(METADATA, at, message, help)];
-    match error.kind() {
-        ValidationErrorKind::AdditionalProperties { unexpected } => {
-            let unexpected: HashSet<&str> = unexpected.iter().map(String::as_str).collect();
+    let one = |at, message: String, help: &str| vec![subject.in_file(METADATA, at, message, help)];
+    match &misfit.why {
+        Why::UnknownKeys(unknown) => {
             let entries = node.entries().iter();
-            let unknown = entries.filter(|entry| unexpected.contains(entry.key.as_str()));
+            let unknown = entries.filter(|entry| unknown.contains(&entry.key));
             unknown
                 .map(|entry| unknown_key(subject, entry, &path))
                 .collect()
         }
-        ValidationErrorKind::Required { property } => {
-            let key = property.as_str().unwrap_or_default();
-            let whole = [path.as_str(), key].join(".");
-            let whole = whole.trim_start_matches('.');
-            one(
-                node.at,
-                format!("{whole}: missing"),
-                format!("add `{key}:`"),
-            )
+        Why::Missing(keys) => {
+            let missing = |key: &String| {
+                let whole = [path.as_str(), key].join(".");
+                let whole = whole.trim_start_matches('.');
+                let help = format!("add `{key}:`");
+                subject.in_file(METADATA, node.at, format!("{whole}: missing"), help)
+            };
+            keys.iter().map(missing).collect()
         }
-        ValidationErrorKind::PropertyNames { error } => {
-            let key = error.instance().as_str().unwrap_or_default().to_owned();
-            let at = node.entry(&key).map_or(node.at, |entry| entry.at);
+        Why::KeyName(key) => {
+            let at = node.entry(key).map_or(node.at, |entry| entry.at);
             let message = format!("{field}: `{key}` is not a version");
-            one(
-                at,
-                message,
-                "write it as N.N.N, without leading zeros".to_owned(),
-            )
+            one(at, message, "write it as N.N.N, without leading zeros")
         }
-        ValidationErrorKind::Type { .. } => one(
-            node.at,
-            format!("{field}: {error}"),
-            type_help(node, error).to_owned(),
-        ),
-        ValidationErrorKind::Format { .. } => one(
-            node.at,
-            format!("{field}: {} is not a date", error.instance()),
-            "write it as YYYY-MM-DD".to_owned(),
-        ),
-        _ => one(node.at, format!("{field}: {error}"), SCHEMA_HELP.to_owned()),
+        why @ Why::Type { .. } => one(node.at, format!("{field}: {why}"), type_help(node, why)),
+        why @ Why::Format { .. } => {
+            one(node.at, format!("{field}: {why}"), "write it as YYYY-MM-DD")
+        }
+        why => one(node.at, format!("{field}: {why}"), SCHEMA_HELP),
     }
 }
 
@@ -208,13 +191,8 @@ fn unknown_key(subject: &Subject, entry: &Entry, path: &str) -> Defect {
     subject.in_file(METADATA, entry.at, format!("{whole}: unknown key"), help)
 }
 
-fn type_help(node: &Node, error: &ValidationError) -> &'static str {
-    if matches!(
-        error.kind(),
-        ValidationErrorKind::Type {
-            kind: TypeKind::Single(JsonType::Object)
-        }
-    ) {
+fn type_help(node: &Node, why: &Why) -> &'static str {
+    if why.is_no_object() {
         return "give it keys, each in a line of its own below it: `key: value`";
     }
     match node.meaning() {

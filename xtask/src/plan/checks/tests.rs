@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::model::{
-    connector_files::Content, definition, lock::content_hash, pyproject::Pyproject, random::Random,
-    yaml::Document,
+    connector_files::Content, definition, json_schema::JsonSchema, lock::content_hash,
+    pyproject::Pyproject, random::Random, yaml::Document,
 };
 
 const PYPROJECT_TOML: &str = "pyproject.toml";
@@ -621,12 +621,12 @@ fn configuration_adds_keys() {
         "data.connectorTestSuitesOptions.*.team",
     ];
     let schema = definition::schema_with(&keys.map(str::to_owned)).unwrap();
-    let schema = serde_json::from_str(&schema).unwrap();
+    let schema = JsonSchema::new(&serde_json::from_str(&schema).unwrap()).unwrap();
     let valid = |from: &str, to: &str| {
         let text = GOOD.replacen(from, to, 1);
         assert_ne!(text, GOOD, "{from}");
         let document = Document::read(&text).unwrap();
-        jsonschema::draft7::is_valid(&schema, &document.root.to_json())
+        schema.misfits(&document.root.to_json()).is_empty()
     };
     assert!(valid(
         "  license: MIT\n",
@@ -1216,10 +1216,7 @@ fn two_connectors_must_differ_unless_one_is_the_other_encrypted() {
 #[test]
 fn the_schema_and_the_typed_model_agree() {
     let schema: serde_json::Value = serde_json::from_str(crate::model::definition::SCHEMA).unwrap();
-    let validator = jsonschema::draft7::options()
-        .should_validate_formats(true)
-        .build(&schema)
-        .unwrap();
+    let schema = JsonSchema::new(&schema).unwrap();
     let good = Document::read(GOOD).unwrap().root.to_json();
     let others = serde_json::json!([
         null,
@@ -1247,12 +1244,9 @@ fn the_schema_and_the_typed_model_agree() {
         let typed = typed.root.read::<crate::model::definition::Definition>();
         assert_eq!(
             typed.is_ok(),
-            validator.is_valid(document),
+            schema.misfits(document).is_empty(),
             "{what}: {typed:?} {:?}",
-            validator
-                .iter_errors(document)
-                .map(|error| error.to_string())
-                .collect::<Vec<_>>()
+            schema.misfits(document)
         );
         match typed {
             Ok(_) => accepted += 1,
@@ -1365,11 +1359,8 @@ const VALUES: [&str; 24] = [
 /// file and a help line, and the typed model and the JSON Schema say the same of each.
 #[test]
 fn checks_survive_what_is_generated_and_the_schema_agrees_with_the_types() {
-    let schema = serde_json::from_str(crate::model::definition::SCHEMA).unwrap();
-    let validator = jsonschema::draft7::options()
-        .should_validate_formats(true)
-        .build(&schema)
-        .unwrap();
+    let schema: serde_json::Value = serde_json::from_str(crate::model::definition::SCHEMA).unwrap();
+    let schema = JsonSchema::new(&schema).unwrap();
     let mut judged = [0, 0];
     for seed in 0..500 {
         let random = &mut Random(seed);
@@ -1387,7 +1378,7 @@ fn checks_survive_what_is_generated_and_the_schema_agrees_with_the_types() {
             continue;
         };
         let typed = document.root.read::<crate::model::definition::Definition>();
-        let valid = validator.is_valid(&document.root.to_json());
+        let valid = schema.misfits(&document.root.to_json()).is_empty();
         assert_eq!(
             typed.is_ok(),
             valid,
