@@ -92,8 +92,14 @@ pub fn run(context: &Context, flags: &Test) -> Result<Exit> {
                 tested.steps.extend(Step::of_check(ran));
             }
         }
-        let built = try_images(context, &connectors, smoke.as_ref())?;
-        for (tested, steps) in tested.iter_mut().zip(built) {
+        let can = |connector: &&Connector| buildable(connector).is_ok();
+        let to_build: Vec<Connector> = connectors.iter().filter(can).cloned().collect();
+        let mut built = try_images(context, &to_build, smoke.as_ref())?.into_iter();
+        for (tested, connector) in tested.iter_mut().zip(&connectors) {
+            let steps = match buildable(connector) {
+                Ok(_) => built.next().unwrap_or_default(),
+                Err(problem) => vec![Step::new("build", Outcome::Skipped, problem.message)],
+            };
             tested.steps.extend(steps);
         }
     }
@@ -106,6 +112,9 @@ fn try_images(
     connectors: &[Connector],
     smoke: Option<&Smoke>,
 ) -> Result<Vec<Vec<Step>>> {
+    if connectors.is_empty() {
+        return Ok(Vec::new());
+    }
     let info = match doctor::preflight(context, &[]) {
         Ok(info) => info,
         Err(error) => {
@@ -118,11 +127,9 @@ fn try_images(
     let tag = "dev".parse().map_err(Problem::usage)?;
     let planner = Planner::new(context, vec![native], &tag, native, Ask::Engine)?;
     let jobs = context.resolved.config.parallelism();
-    let mut plans = work::each(connectors, jobs, |connector| match buildable(connector) {
-        Ok(_) => planner
-            .plan(connector)
-            .map_err(|error| Step::of("build", Err(error))),
-        Err(problem) => Err(Step::new("build", Outcome::Skipped, problem.message)),
+    let mut plans = work::each(connectors, jobs, |connector| {
+        let plan = planner.plan(connector);
+        plan.map_err(|error| Step::of("build", Err(error)))
     });
     spec_batch::share(plans.iter_mut().flatten(), SpecRuns::All);
     let builder = Builder::new(context, &planner, native, plans.iter().flatten())?;

@@ -305,6 +305,40 @@ fn a_broken_build_leaves_the_tool_checks_standing() {
     assert!(without.stdout.contains("this machine can't build images"));
 }
 
+/// What others build is named and fails nothing; alone it takes no engine either.
+#[test]
+fn a_changed_connector_in_java_is_skipped() {
+    let changed = |repo: Monorepo| {
+        repo.commit(".");
+        repo.connector("destination-j", &["build.gradle"])
+    };
+    let words = ["--all-changed", "--base=HEAD", "--json"];
+    let skipped = [
+        "destination-j format skipped",
+        "destination-j lint skipped",
+        "destination-j unit-tests skipped",
+        "destination-j build skipped",
+    ];
+    let repo = changed(Monorepo::new().file("README.md", ""));
+    let without_engine = [("FAKE_DOCKER", "no-engine")];
+    let alone = test(&repo, &words, &without_engine).code(0);
+    assert_eq!(steps(&alone.json()), skipped);
+    let table = test(&repo, &words[..2], &without_engine).code(0).stdout;
+    assert!(
+        table.contains("destination-j is written in java"),
+        "{table}"
+    );
+
+    let repo = changed(Monorepo::new().file("README.md", "")).manifest_only("source-m");
+    let variables = [("FAKE_CDK", r#"{"cdk": "7.0.0", "found": {"source-m": []}}"#)];
+    let both = steps(&test(&repo, &words, &variables).code(0).json());
+    assert_eq!(both[..4], skipped);
+    assert!(
+        both.contains(&"source-m spec passed".to_owned()),
+        "{both:?}"
+    );
+}
+
 #[test]
 fn commands_are_tried_on_a_configuration() {
     let repo = with_tasks("").file("config.json", "{\"key\": \"SECRET\"}");
