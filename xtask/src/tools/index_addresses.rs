@@ -7,7 +7,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use url::Url;
 use xshell::{Shell, cmd};
 
-use super::process::Program;
+use super::{keyring, process::Program};
 use crate::model::problem::Problem;
 
 const QUESTION: Duration = Duration::from_secs(30);
@@ -18,8 +18,37 @@ const PIP_DEFAULT: &str = "from pip._internal.models.index import PyPI; print(Py
 #[derive(Debug, Clone)]
 pub struct Index {
     pub address: Url,
+    pub login: Option<Login>,
+}
+
+/// What tells an index who asks.
+#[derive(Debug, Clone)]
+pub enum Login {
     /// Value of the Authorization header.
-    pub authorization: Option<Secret>,
+    Known(Secret),
+    /// The user is known, and a keyring may have the password.
+    Keyring(keyring::Entry),
+}
+
+impl Index {
+    /// Value of the Authorization header, for which a keyring may have to be asked.
+    pub fn authorization(&self) -> Result<Option<Secret>> {
+        Ok(match &self.login {
+            None => None,
+            Some(Login::Known(secret)) => Some(secret.clone()),
+            Some(Login::Keyring(entry)) => {
+                let password = entry.password().with_context(|| {
+                    format!("find the password of {} for {}", entry.user, self.address)
+                })?;
+                password.map(|password| basic(&entry.user, &password))
+            }
+        })
+    }
+}
+
+fn basic(user: &str, password: &str) -> Secret {
+    let both = BASE64_STANDARD.encode(format!("{user}:{password}"));
+    Secret(format!("Basic {both}"))
 }
 
 /// A value that is not printed.
@@ -190,7 +219,8 @@ impl Settings {
             })
     }
 
-    /// The index at `url`, its credentials from the address itself, uv's variables for named ones, or netrc.
+    /// The index at `url`. Its credentials are those of the address itself, of uv's variables for named ones or of netrc;
+    /// where a user alone is known, his password may be in a keyring.
     pub fn index(&self, name: Option<&str>, url: &str) -> Result<Index> {
         let mut address = Url::parse(url).map_err(|error| {
             Problem::usage(format!(
@@ -205,36 +235,58 @@ impl Settings {
             ))
             .into());
         }
-        let own = (!address.username().is_empty()).then(|| {
-            (
-                decoded(address.username()),
-                decoded(address.password().unwrap_or_default()),
-            )
-        });
-        // Neither fails for an address with a host.
-        let _ = address.set_username("");
-        let _ = address.set_password(None);
+        let login = self.login(name, &address)?;
+        address = without_login(&address);
         if !address.path().ends_with('/') {
             address.set_path(&format!("{}/", address.path()));
         }
-        let login = own
-            .filter(|(_, password)| !password.is_empty())
-            .or_else(|| self.uv_login(name?))
-            .or_else(|| netrc(&self.netrc, address.host_str()?));
-        let authorization = login.map(|(user, password)| {
-            Secret(format!(
-                "Basic {}",
-                BASE64_STANDARD.encode(format!("{user}:{password}"))
-            ))
-        });
-        Ok(Index {
-            address,
-            authorization,
-        })
+        Ok(Index { address, login })
+    }
+
+    fn login(&self, name: Option<&str>, address: &Url) -> Result<Option<Login>> {
+        let own = |text: &str| Some(decoded(text)).filter(|text| !text.is_empty());
+        let named = name.map(|name| self.uv_login(name)).unwrap_or_default();
+        let user = own(address.username()).or(named.0);
+        let password = own(address.password().unwrap_or_default()).or(named.1);
+        if let Some(password) = password {
+            let known = basic(&user.unwrap_or_default(), &password);
+            return Ok(Some(Login::Known(known)));
+        }
+        let host = address.host_str().unwrap_or_default();
+        if let Some((login, password)) = netrc(&self.netrc, host)
+            && user.as_ref().is_none_or(|user| *user == login)
+        {
+            return Ok(Some(Login::Known(basic(&login, &password))));
+        }
+        let Some(user) = user else {
+            return Ok(None);
+        };
+        if !self.has_keyring()? {
+            return Ok(None);
+        }
+        let port = address.port().map(|port| format!(":{port}"));
+        let host = format!("{host}{}", port.unwrap_or_default());
+        let services = vec![without_login(address).to_string(), host];
+        Ok(Some(Login::Keyring(keyring::Entry::new(services, user))))
+    }
+
+    /// Whether uv or pip is told to ask the program `keyring`.
+    fn has_keyring(&self) -> Result<bool> {
+        let variable = |name: &str| self.variables.get(name).cloned();
+        let mut uv = variable("UV_KEYRING_PROVIDER");
+        for table in self.uv_tables()? {
+            let key = uv_key(&table, "keyring-provider").and_then(|value| value.as_str());
+            uv = uv.or(key.map(str::to_owned));
+        }
+        let pip = variable("PIP_KEYRING_PROVIDER").or_else(|| self.pip_key("keyring-provider"));
+        Ok([uv, pip]
+            .iter()
+            .flatten()
+            .any(|provider| provider == "subprocess"))
     }
 
     /// `UV_INDEX_<NAME>_USERNAME` and `_PASSWORD`.
-    fn uv_login(&self, name: &str) -> Option<(String, String)> {
+    fn uv_login(&self, name: &str) -> (Option<String>, Option<String>) {
         let name: String = name
             .chars()
             .map(|c| {
@@ -245,12 +297,12 @@ impl Settings {
                 }
             })
             .collect();
-        let password = self
-            .variables
-            .get(&format!("UV_INDEX_{name}_PASSWORD"))?
-            .clone();
-        let user = self.variables.get(&format!("UV_INDEX_{name}_USERNAME"));
-        Some((user.cloned().unwrap_or_default(), password))
+        let variable = |part| {
+            self.variables
+                .get(&format!("UV_INDEX_{name}_{part}"))
+                .cloned()
+        };
+        (variable("USERNAME"), variable("PASSWORD"))
     }
 }
 
@@ -295,6 +347,14 @@ fn decoded(text: &str) -> String {
         .next()
         .map(|(_, value)| value.into_owned());
     bytes.unwrap_or_default()
+}
+
+fn without_login(address: &Url) -> Url {
+    let mut address = address.clone();
+    // Neither fails for an address with a host.
+    let _ = address.set_username("");
+    let _ = address.set_password(None);
+    address
 }
 
 fn without_userinfo(url: &str) -> String {
@@ -363,10 +423,6 @@ mod tests {
             pip_default: Some("https://pip-default.invalid/simple".to_owned()),
             netrc: netrc.to_owned(),
         }
-    }
-
-    fn basic(login: &str) -> String {
-        format!("Basic {}", BASE64_STANDARD.encode(login))
     }
 
     #[test]
@@ -480,10 +536,68 @@ mod tests {
             ),
         ] {
             let indexes = settings(variables, "", "", netrc).indexes().unwrap();
-            let got = indexes[0].authorization.clone().map(|secret| secret.0);
-            assert_eq!(got, expected.map(basic), "{variables:?}");
+            let got = indexes[0].authorization().unwrap().map(|secret| secret.0);
+            let expected = expected.map(|login| format!("Basic {}", BASE64_STANDARD.encode(login)));
+            assert_eq!(got, expected, "{variables:?}");
             assert!(indexes[0].address.username().is_empty());
             assert!(!format!("{indexes:?}").contains("Basic"));
+        }
+    }
+
+    /// uv and pip have a keyring asked for the password of a user who is known: by the address as it is configured, then by
+    /// its host.
+    #[test]
+    fn a_keyring_is_asked_where_it_is_configured_and_only_the_user_is_known() {
+        let uv = ("UV_KEYRING_PROVIDER", "subprocess");
+        let pip = ("PIP_KEYRING_PROVIDER", "subprocess");
+        let off = ("UV_KEYRING_PROVIDER", "disabled");
+        let named = ("UV_INDEX_OWN_USERNAME", "ann");
+        let in_uv_toml = "keyring-provider = 'subprocess'";
+        let in_pip = "global.keyring-provider='subprocess'";
+        let (user, plain) = (
+            "https://ann@index.invalid:8443/a",
+            "https://index.invalid:8443/a",
+        );
+        let other = "machine index.invalid login bob password x";
+        let same = "machine index.invalid login ann password x";
+        type Case<'a> = (
+            &'a str,
+            &'a [(&'a str, &'a str)],
+            &'a str,
+            &'a str,
+            &'a str,
+            bool,
+        );
+        let table: [Case; 11] = [
+            (user, &[uv], "", "", "", true),
+            (user, &[pip], "", "", "", true),
+            (user, &[], in_uv_toml, "", "", true),
+            (
+                user,
+                &[],
+                "[pip]\nkeyring-provider = 'subprocess'",
+                "",
+                "",
+                true,
+            ),
+            (user, &[], "", in_pip, "", true),
+            (user, &[], "", "", "", false),
+            (user, &[off], in_uv_toml, "", "", false),
+            (user, &[uv], "", "", other, true),
+            (user, &[uv], "", "", same, false),
+            (plain, &[uv, named], "", "", "", true),
+            (plain, &[uv], "", "", "", false),
+        ];
+        for (url, variables, uv, pip, netrc, expected) in table {
+            let index = settings(variables, uv, pip, netrc).index(Some("own"), url);
+            let login = index.unwrap().login;
+            let entry = match &login {
+                Some(Login::Keyring(entry)) => Some((entry.user.as_str(), &entry.services[..])),
+                _ => None,
+            };
+            let services = [plain.to_owned(), "index.invalid:8443".to_owned()];
+            let wanted = expected.then_some(("ann", &services[..]));
+            assert_eq!(entry, wanted, "{url} {variables:?} {uv} {pip} {netrc}");
         }
     }
 

@@ -18,6 +18,7 @@ pub mod host;
 pub mod http;
 pub mod index_addresses;
 pub mod interpreter;
+pub mod keyring;
 pub mod layer;
 pub mod layer_store;
 pub mod layout;

@@ -103,8 +103,7 @@ impl PackageIndex {
             match choose(files, wanted) {
                 Choice::Found(file) => {
                     let authorization = index
-                        .authorization
-                        .clone()
+                        .authorization()?
                         .filter(|_| same_host(&file.url, &index.address));
                     return Ok(Source {
                         file,
@@ -163,9 +162,10 @@ impl PackageIndex {
         if let Some(files) = page.as_ref() {
             return Ok(Arc::clone(files));
         }
+        let authorization = index.authorization()?;
         let read = retry::retry(&self.policy, &Clock::default(), || {
             while_doing(
-                self.read_page(&address, texts, index.authorization.as_ref()),
+                self.read_page(&address, texts, authorization.as_ref()),
                 &format!("GET {address}"),
             )
         });
@@ -439,7 +439,7 @@ fn denied(error: anyhow::Error, url: &Url) -> anyhow::Error {
         Some(401 | 403) => Problem::environment(format!("{error:#}"))
             .help(format!(
                 "credentials for {} are read from the index address, UV_INDEX_<NAME>_USERNAME and _PASSWORD, or netrc; \
-                 a keyring is not asked",
+                 a user's password from a keyring where `keyring-provider` is `subprocess`",
                 url.host_str().unwrap_or_default()
             ))
             .into(),
@@ -450,6 +450,7 @@ fn denied(error: anyhow::Error, url: &Url) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tools::index_addresses::Login;
     use crate::tools::test_server::{Answer, Server};
 
     const FAST: Policy = Policy {
@@ -497,7 +498,7 @@ mod tests {
         let server = Server::start(answers);
         let index = Index {
             address: server.url("/simple/"),
-            authorization: authorization.map(|value| Secret(value.to_owned())),
+            login: authorization.map(|value| Login::Known(Secret(value.to_owned()))),
         };
         let client = PackageIndex::of(vec![index], Duration::from_millis(300), FAST);
         let mut target = tempfile::tempfile().unwrap();

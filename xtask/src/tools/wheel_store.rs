@@ -491,7 +491,7 @@ mod tests {
         PackageIndex::of(
             vec![Index {
                 address: server.url("/simple/"),
-                authorization: None,
+                login: None,
             }],
             Duration::from_secs(5),
             ONCE,

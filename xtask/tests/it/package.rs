@@ -35,6 +35,11 @@ exit 0
 
 /// Serves one project's page, or 404, for as long as the tests run.
 fn index(files: &'static [&'static str]) -> String {
+    guarded_index(files, None)
+}
+
+/// Answers 401 to whoever does not bring this value of the Authorization header.
+fn guarded_index(files: &'static [&'static str], wanted: Option<&'static str>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}/simple/", listener.local_addr().unwrap());
     thread::spawn(move || {
@@ -43,8 +48,14 @@ fn index(files: &'static [&'static str]) -> String {
             let known = head
                 .next()
                 .is_some_and(|line| line.starts_with("GET /simple/airbyte-source-py/ "));
-            head.take_while(|line| !line.is_empty()).for_each(drop);
-            let status = if known && !files.is_empty() {
+            let head: Vec<String> = head.take_while(|line| !line.is_empty()).collect();
+            let brought = |wanted| {
+                head.iter()
+                    .any(|line| *line == format!("authorization: {wanted}"))
+            };
+            let status = if !wanted.is_none_or(brought) {
+                "401 Unauthorized"
+            } else if known && !files.is_empty() {
                 "200 OK"
             } else {
                 "404 Not Found"
@@ -217,6 +228,49 @@ fn an_index_is_reached_by_http() {
         .code(2)
         .says("only http and https are supported");
     assert_eq!(builds(&repo), 0);
+}
+
+/// As for uv: the whole address first, then its host; once a run, and never by name for what is not configured.
+#[test]
+fn the_password_of_a_user_alone_comes_from_the_keyring_that_uv_is_told_to_ask() {
+    // ann:from-the-keyring
+    const ANN: &str = "Basic YW5uOmZyb20tdGhlLWtleXJpbmc=";
+    const KEYRING: &str = r#"#!/bin/sh
+printf '%s\n' "$*" >> "$FAKE_LOG.keyring"
+case "$2" in http*) exit 1 ;; *) echo from-the-keyring ;; esac
+"#;
+    let address = guarded_index(&[WHEEL], Some(ANN));
+    let repo = monorepo().file("bin/keyring", KEYRING);
+    let program = repo.root().join("bin/keyring");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let with_user = address.replace("http://", "http://ann@");
+    let run = |provider: &str| {
+        xtask(&repo, &with_user)
+            .env("UV_KEYRING_PROVIDER", provider)
+            .env("HOME", repo.scratch().to_str().unwrap())
+            .run(&PUBLISH)
+    };
+    let asked = || fs::read_to_string(repo.root().with_file_name("fake.log.keyring"));
+
+    let denied = run("disabled").code(3);
+    denied
+        .says("status 401")
+        .says("from a keyring where `keyring-provider` is `subprocess`");
+    assert!(asked().is_err());
+
+    let done = run("subprocess").code(0);
+    assert_eq!(done.stdout, "airbyte-source-py 1.2.3 is on the index\n");
+    assert!(!done.stderr.contains("from-the-keyring"), "{done:#?}");
+    let host = address.split('/').nth(2).unwrap();
+    assert_eq!(
+        asked().unwrap(),
+        format!("get {address} ann\nget {host} ann\n")
+    );
+
+    fs::remove_file(program).unwrap();
+    run("subprocess")
+        .code(3)
+        .says("there is no program `keyring`");
 }
 
 #[test]
