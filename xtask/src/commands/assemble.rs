@@ -277,32 +277,30 @@ impl Assembly<'_> {
         })
     }
 
-    /// Installs, compiles and packs the wheels of each group. Code that is the same on several platforms is compiled
-    /// once.
+    /// Installs, compiles and packs the wheels of each group, one after the other, so that the code of one wheel alone is
+    /// held. What is the same on several platforms is compiled once.
     fn make(&self, alike: &[&Group<'_>], python: &Python<'_>) -> Result<()> {
-        let mut compiled = None;
+        let mut known: BTreeMap<Digest, Files> = BTreeMap::new();
         let mut groups = alike.iter().peekable();
         while let Some(group) = groups.next() {
             let mut tree = Tree::default();
-            let mut code = Vec::new();
+            let mut compiled = BTreeMap::new();
             for wheel in &group.wheels {
                 let installed =
                     wheel_install::install(&wheel.path, python.plan.interpreter.python)?;
-                code.push(code_of(&installed)?);
+                let code = code_of(&installed)?;
                 add_installed(&mut tree, installed);
-            }
-            let digests: Vec<Digest> = code.iter().map(digest_of).collect();
-            let byte_code = match compiled.take() {
-                Some((of, byte_code)) if of == digests => byte_code,
-                _ => {
-                    let byte_code = code.into_iter().map(|files| python.compiler.compile(files));
-                    byte_code.collect::<Result<Vec<Files>>>()?
+                let digest = digest_of(&code);
+                let byte_code = match known.remove(&digest) {
+                    Some(byte_code) => byte_code,
+                    None => python.compiler.compile(code)?,
+                };
+                if groups.peek().is_some() {
+                    compiled.insert(digest, byte_code.clone());
                 }
-            };
-            compiled = groups.peek().map(|_| (digests, byte_code.clone()));
-            for files in byte_code {
-                add_plain(&mut tree, Owner::Root, files);
+                add_plain(&mut tree, Owner::Root, byte_code);
             }
+            known = compiled;
             self.layers.make(&group.key, |writer| tree.write(writer))?;
         }
         Ok(())
