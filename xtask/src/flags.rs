@@ -157,7 +157,8 @@ pub struct CachePrune {
 
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// cold, fresh-machine, code-change, no-change, batch, start, list, list-changed, memory, compile; none for all
+    /// cold, fresh-machine, code-change, no-change, batch, manifests, base-bump, start, list, list-changed, memory,
+    /// compile; none for all
     pub cases: Vec<Case>,
     /// How often each side runs
     #[arg(long, value_name = "N", default_value = "3")]

@@ -17,6 +17,10 @@ pub enum Case {
     NoChange,
     /// Twenty Python connectors, everything empty.
     Batch,
+    /// The fleet's manifest-only connectors, everything empty.
+    Manifests,
+    /// Connectors that are published, on a newer base.
+    BaseBump,
     /// `docker run IMAGE spec`, which every sync pays.
     Start,
     /// `cargo xtask connector list`.
@@ -30,12 +34,14 @@ pub enum Case {
 }
 
 impl Case {
-    pub const ALL: [Case; 10] = [
+    pub const ALL: [Case; 12] = [
         Case::Cold,
         Case::FreshMachine,
         Case::CodeChange,
         Case::NoChange,
         Case::Batch,
+        Case::Manifests,
+        Case::BaseBump,
         Case::Start,
         Case::List,
         Case::ListChanged,
@@ -50,6 +56,8 @@ impl Case {
             Case::CodeChange => "code-change",
             Case::NoChange => "no-change",
             Case::Batch => "batch",
+            Case::Manifests => "manifests",
+            Case::BaseBump => "base-bump",
             Case::Start => "start",
             Case::List => "list",
             Case::ListChanged => "list-changed",

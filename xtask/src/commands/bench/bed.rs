@@ -1,6 +1,6 @@
 //! What is measured on: a clone of the repository, with the engine, and a part of the registry of its own.
 
-use std::{cell::Cell, fs, os::unix::fs::symlink};
+use std::{cell::Cell, collections::BTreeMap, fs, os::unix::fs::symlink};
 
 use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -8,7 +8,10 @@ use xshell::{Shell, cmd};
 
 use crate::{
     commands::Context,
-    model::{bench::Case, config::Origin, connector::Connector, image::ImageRef, problem::Problem},
+    model::{
+        bench::Case, config::Origin, connector::Connector, image::ImageRef, platform,
+        problem::Problem,
+    },
     plan::bench::old_flow,
     repo::Repo,
     tools::{
@@ -87,13 +90,9 @@ impl<'a> Bed<'a> {
     /// This program at work in the clone, publishing to `registry`.
     pub fn xtask(&self, registry: &str, arguments: &[&str]) -> Result<Program> {
         let stand_ins = &self.context.resolved.config.stand_ins;
-        let stand_ins: Vec<String> = stand_ins
-            .iter()
-            .map(|(name, image)| format!("{name}={image}"))
-            .collect();
         let mut program = self
             .xtask_in(&self.repo.root, arguments)?
-            .env("XTASK_STAND_INS", stand_ins.join(","))
+            .env("XTASK_STAND_INS", listed(stand_ins))
             .env("XTASK_REGISTRY", registry)
             // The store is the clone's own, whatever store this repository shares.
             .env("XTASK_CACHE", "");
@@ -110,6 +109,41 @@ impl<'a> Bed<'a> {
             registry,
             &[&["connector", "publish"], connectors, &flags].concat(),
         )
+    }
+
+    /// This program publishing all of these connectors once more, built on these images instead of their base images.
+    pub fn publish_again(
+        &self,
+        registry: &str,
+        connectors: &[&str],
+        stand_ins: &BTreeMap<String, ImageRef>,
+    ) -> Result<Program> {
+        let publish = self.publish(registry, &[connectors, &["--force-publish"]].concat())?;
+        Ok(publish.env("XTASK_STAND_INS", listed(stand_ins)))
+    }
+
+    /// The images that stand in for base images here, each with one more layer, as newer ones in `registry`.
+    pub fn newer_bases(&self, registry: &str) -> Result<BTreeMap<String, ImageRef>> {
+        let context = tempfile::tempdir().context("make a directory for a newer base")?;
+        let context = Utf8Path::from_path(context.path()).context("a path is not UTF-8")?;
+        let platforms = platform::join(&self.context.resolved.config.platforms);
+        let mut newer = BTreeMap::new();
+        for (name, base) in &self.context.resolved.config.stand_ins {
+            let text = format!("FROM {base}\nCOPY Dockerfile /newer\n# {registry}\n");
+            write(&context.join("Dockerfile"), &text)?;
+            let image = format!("{registry}/{}:newer", base.repository);
+            let build = [
+                "buildx",
+                "build",
+                "--provenance=false",
+                &format!("--platform={platforms}"),
+                &format!("--output=type=image,name={image},push=true"),
+                context.as_str(),
+            ];
+            self.engine().docker(&build)?.output()?;
+            newer.insert(name.clone(), image.parse().map_err(anyhow::Error::msg)?);
+        }
+        Ok(newer)
     }
 
     /// This program at work in another repository, without an engine.
@@ -250,6 +284,14 @@ impl<'a> Bed<'a> {
             .collect();
         self.context.sandbox().forget(&parts)
     }
+}
+
+/// Stand-ins as their variable takes them.
+fn listed(stand_ins: &BTreeMap<String, ImageRef>) -> String {
+    let pairs = stand_ins
+        .iter()
+        .map(|(name, image)| format!("{name}={image}"));
+    pairs.collect::<Vec<_>>().join(",")
 }
 
 /// The bench pushes; a registry that is only the default is not meant for that.

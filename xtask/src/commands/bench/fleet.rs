@@ -45,6 +45,23 @@ pub fn python_copies(bed: &Bed, count: usize) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// Copies manifest-only connectors in turn under other names into the clone, until there are `count`; their names.
+pub fn manifest_copies(bed: &Bed, count: usize) -> Result<Vec<String>> {
+    let sources = Sources::read(bed)?;
+    let mut samples = sources.directories;
+    samples.retain(|directory| directory.join("manifest.yaml").is_file());
+    let mut names = Vec::new();
+    for (number, sample) in (1..=count).zip(samples.iter().cycle()) {
+        let old = sample.file_name().context("a connector has a name")?;
+        let name = format!("{old}-copy-{number}");
+        let directory = bed.repo.root.join(CONNECTORS).join(&name);
+        copy_renamed(sample, &directory, old, &name)?;
+        names.push(name);
+    }
+    git::commit_all(&bed.repo.root, "Copy manifests")?;
+    Ok(names)
+}
+
 /// Copies a connector, its name in text and paths becoming another one.
 fn copy_renamed(from: &Utf8Path, to: &Utf8Path, old: &str, new: &str) -> Result<()> {
     let rename = |text: &str| {

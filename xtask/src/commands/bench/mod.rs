@@ -24,10 +24,13 @@ use crate::{
         problem::{Exit, Problem},
     },
     plan::bench::{Side, figures::Run, order},
+    tools::process::Program,
 };
 
 /// How many connectors the batch has.
 const BATCH: usize = 20;
+/// How many manifest-only connectors there are: as many as Airbyte has.
+const MANIFESTS: usize = 384;
 
 /// The runs of each side.
 type Runs = Vec<(Side, Vec<Run>)>;
@@ -75,6 +78,8 @@ impl Measurement<'_> {
             Case::CodeChange => self.releases(name, Stores::Kept),
             Case::NoChange => self.no_change(name),
             Case::Batch => self.batch(),
+            Case::Manifests => self.manifests(),
+            Case::BaseBump => self.base_bump(),
             Case::Start => self.start(name),
             Case::List => {
                 tool::list(self.bed)?;
@@ -216,6 +221,54 @@ impl Measurement<'_> {
         self.rounds(&[Side::Ours, Side::OldFlow], |side| {
             self.emptied(side, &names)
         })
+    }
+
+    /// From nothing; then once more, when everything is there.
+    fn manifests(&self) -> Result<Runs> {
+        let names = fleet::manifest_copies(self.bed, MANIFESTS)?;
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        self.rounds(&[Side::Ours], |_| {
+            self.bed.empty_stores()?;
+            let registry = self.bed.empty_registry();
+            let first = self.bed.publish(&registry, &names)?;
+            let run = self.published("first", first)?;
+            let stand_ins = &self.bed.context.resolved.config.stand_ins;
+            let again = self.bed.publish_again(&registry, &names, stand_ins)?;
+            self.published("all there", again)?;
+            Ok(run)
+        })
+    }
+
+    /// Connectors of both kinds that were published before, on newer bases.
+    fn base_bump(&self) -> Result<Runs> {
+        let mut names = fleet::python_copies(self.bed, BATCH)?;
+        names.extend(fleet::manifest_copies(self.bed, BATCH)?);
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let registry = self.bed.empty_registry();
+        self.published("first", self.bed.publish(&registry, &names)?)?;
+        self.rounds(&[Side::Ours], |_| {
+            let bases = self.bed.newer_bases(&self.bed.empty_registry())?;
+            let bumped = self.bed.publish_again(&registry, &names, &bases)?;
+            self.published("bumped", bumped)
+        })
+    }
+
+    /// A publish of many connectors: what it moved and what failed in it is said.
+    fn published(&self, what: &str, program: Program) -> Result<Run> {
+        let publish = sides::timed_publish(program)?;
+        let run = publish.timed.run;
+        let phases: Vec<String> = run.phases.iter().map(ToString::to_string).collect();
+        self.remark(format!(
+            "{what}: {:.1} s ({}), {}",
+            run.value,
+            phases.join(", "),
+            publish.pushed
+        ));
+        if let Some(failure) = publish.failed.first() {
+            let (failed, all) = (publish.failed.len(), publish.timed.images.len());
+            self.remark(format!("{failed} of {all} failed, such as {failure}"));
+        }
+        Ok(run)
     }
 
     /// `spec` in the images of both sides.

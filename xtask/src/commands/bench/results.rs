@@ -48,8 +48,8 @@ struct Failed {
 #[derive(Debug, Serialize)]
 pub struct Measured {
     case: Case,
-    goal: Goal,
-    /// None when what it takes to tell was not measured.
+    goal: Option<Goal>,
+    /// None without a goal, or when what it takes to tell was not measured.
     goal_met: Option<bool>,
     /// The reference's median over ours.
     ratio: Option<f64>,
@@ -173,7 +173,7 @@ impl Measured {
         Measured {
             case,
             goal,
-            goal_met: ours.and_then(|ours| goal.met(ours, reference)),
+            goal_met: goal.and_then(|goal| goal.met(ours?, reference)),
             ratio: ours
                 .zip(reference)
                 .map(|(ours, reference)| reference / ours),
@@ -191,14 +191,15 @@ impl Measured {
         let figure = |value: f64| format!("{value:.2}");
         let row = |measured: &MeasuredSide| {
             let (ratio, goal, met) = if measured.side == Side::Ours {
-                let met = match self.goal_met {
-                    Some(true) => "yes",
-                    Some(false) => "no",
-                    None => "not known",
+                let met = match (self.goal, self.goal_met) {
+                    (_, Some(true)) => "yes",
+                    (_, Some(false)) => "no",
+                    (Some(_), None) => "not known",
+                    (None, None) => "",
                 };
                 (
                     self.ratio.map(figure).unwrap_or_default(),
-                    self.goal.to_string(),
+                    self.goal.map(|goal| goal.to_string()).unwrap_or_default(),
                     met,
                 )
             } else {
@@ -226,11 +227,7 @@ impl Measured {
             .iter()
             .filter(|side| !side.phases.is_empty())
             .map(|side| {
-                let phases: Vec<String> = side
-                    .phases
-                    .iter()
-                    .map(|phase| format!("{} {:.1}", phase.name, phase.value))
-                    .collect();
+                let phases: Vec<String> = side.phases.iter().map(ToString::to_string).collect();
                 format!("{}: {}", side.side, phases.join(", "))
             });
         phases.chain(self.remarks.iter().cloned())

@@ -9,7 +9,12 @@ use xshell::{Shell, cmd};
 
 use super::bed::Bed;
 use crate::{
-    model::{connector::Connector, image::ImageRef, platform::Platform, problem::Problem},
+    model::{
+        connector::{Connector, ConnectorName},
+        image::ImageRef,
+        platform::Platform,
+        problem::Problem,
+    },
     plan::{
         bench::{
             events,
@@ -19,13 +24,24 @@ use crate::{
         build::base_image,
         published,
     },
-    tools::process::{self, Program},
+    tools::{
+        process::{self, Program},
+        registry::Pushed,
+    },
 };
 
 /// A timed run and the images it left in the engine.
 pub struct Timed {
     pub run: Run,
     pub images: Vec<ImageRef>,
+}
+
+/// A timed publish and what came of it.
+pub struct TimedPublish {
+    pub timed: Timed,
+    /// Each failure with its connector.
+    pub failed: Vec<String>,
+    pub pushed: Pushed,
 }
 
 /// What `connector publish --json` prints, as far as it is used here.
@@ -38,38 +54,68 @@ struct Published {
 
 #[derive(Deserialize)]
 struct PublishedConnector {
+    connector: ConnectorName,
     image: ImageRef,
+    error: Option<String>,
 }
 
 /// This program, for several connectors in one call.
 pub fn ours(bed: &Bed, registry: &str, connectors: &[&str]) -> Result<Timed> {
-    timed_publish(bed.publish(registry, connectors)?)
+    whole(timed_publish(bed.publish(registry, connectors)?)?)
 }
 
 /// The same where no engine answers: what is there already needs none, and nothing can be pulled or built.
 pub fn ours_without_engine(bed: &Bed, registry: &str, connectors: &[&str]) -> Result<Timed> {
     let program = bed.publish(registry, connectors)?;
-    timed_publish(program.env("DOCKER_HOST", "unix:///nowhere/docker.sock"))
+    whole(timed_publish(
+        program.env("DOCKER_HOST", "unix:///nowhere/docker.sock"),
+    )?)
 }
 
-fn timed_publish(program: Program) -> Result<Timed> {
+/// A publish that nothing failed in.
+fn whole(publish: TimedPublish) -> Result<Timed> {
+    match publish.failed.first() {
+        None => Ok(publish.timed),
+        Some(failure) => anyhow::bail!("publish {failure}"),
+    }
+}
+
+/// A publish in which connectors may fail.
+pub fn timed_publish(program: Program) -> Result<TimedPublish> {
     let start = Instant::now();
-    let finished = program.output()?;
+    let finished = program.finish()?;
     let value = start.elapsed().as_secs_f64();
+    // Without results no connector was come to.
+    let finished = match finished.stdout.is_empty() {
+        true => finished.success()?,
+        false => finished,
+    };
     let published: Published =
         serde_json::from_slice(&finished.stdout).context("read what was published")?;
     let events = published.record.join("events.jsonl");
     let events = fs::read_to_string(&events).with_context(|| format!("read {events}"))?;
-    let images = published
-        .connectors
-        .into_iter()
-        .map(|connector| connector.image);
-    Ok(Timed {
-        run: Run {
-            value,
-            phases: events::phases(&events),
+    let connectors = &published.connectors;
+    let failed = connectors.iter().filter_map(|one| {
+        let error = one.error.as_ref()?;
+        Some(format!("{}: {error}", one.connector))
+    });
+    let pushed = connectors.iter().filter_map(|one| {
+        let log = published
+            .record
+            .join(one.connector.as_str())
+            .join("push.log");
+        fs::read_to_string(log).ok()?.trim().parse::<Pushed>().ok()
+    });
+    Ok(TimedPublish {
+        failed: failed.collect(),
+        pushed: pushed.sum(),
+        timed: Timed {
+            run: Run {
+                value,
+                phases: events::phases(&events),
+            },
+            images: connectors.iter().map(|one| one.image.clone()).collect(),
         },
-        images: images.collect(),
     })
 }
 

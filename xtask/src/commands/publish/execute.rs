@@ -312,10 +312,7 @@ impl Work<'_> {
             sources: &sources,
         };
         let pushed = push_layout(&self.repository, &made.layout, from)?;
-        let line = format!(
-            "{} blobs uploaded ({} bytes), {} mounted, {} there",
-            pushed.uploaded, pushed.bytes, pushed.mounted, pushed.existed
-        );
+        let line = pushed.to_string();
         if let (Some(scans), Some(scanned)) = (self.run.scans, &done.scanned) {
             scans.attach(&self.repository, scanned)?;
         }

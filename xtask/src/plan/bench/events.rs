@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::figures::Phase;
 
-/// How long each step was under way for any connector, in the order the steps first began. `text` has one event a line.
+/// What each step took, in the order the steps first began. Where steps of several connectors are under way at a time,
+/// they share it, so that the phases add up to the time in which anything was. `text` has one event a line.
 pub fn phases(text: &str) -> Vec<Phase> {
     let mut began: BTreeMap<(String, String), f64> = BTreeMap::new();
     let mut steps: Vec<(String, Vec<(f64, f64)>)> = Vec::new();
@@ -37,23 +38,34 @@ pub fn phases(text: &str) -> Vec<Phase> {
             _ => {}
         }
     }
-    let phase = |(name, spans): (String, Vec<(f64, f64)>)| Phase {
-        name,
-        value: covered(spans),
-    };
-    steps.into_iter().map(phase).collect()
+    let (names, spans): (Vec<String>, Vec<_>) = steps.into_iter().unzip();
+    let values = shares(&spans);
+    let phases = names.into_iter().zip(values);
+    phases.map(|(name, value)| Phase { name, value }).collect()
 }
 
-/// How much time lies in any of the spans.
-fn covered(mut spans: Vec<(f64, f64)>) -> f64 {
-    spans.sort_by(|one, other| one.0.total_cmp(&other.0));
-    let mut sum = 0.0;
-    let mut end = f64::NEG_INFINITY;
-    for (from, to) in spans {
-        sum += (to - from.max(end)).max(0.0);
-        end = end.max(to);
+/// The part of each step in the time that its spans cover.
+fn shares(steps: &[Vec<(f64, f64)>]) -> Vec<f64> {
+    let mut changes: Vec<(f64, usize, f64)> = Vec::new();
+    for (step, spans) in steps.iter().enumerate() {
+        for (from, to) in spans {
+            changes.extend([(*from, step, 1.0), (*to, step, -1.0)]);
+        }
     }
-    sum
+    changes.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let (mut shares, mut under_way) = (vec![0.0; steps.len()], vec![0.0; steps.len()]);
+    let mut last = 0.0;
+    for (time, step, by) in changes {
+        let all: f64 = under_way.iter().sum();
+        if all > 0.0 {
+            let each = (time - last) / all;
+            let shares = shares.iter_mut().zip(&under_way);
+            shares.for_each(|(share, count)| *share += each * count);
+        }
+        under_way[step] += by;
+        last = time;
+    }
+    shares
 }
 
 #[cfg(test)]
@@ -61,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_of_several_connectors_count_once_where_they_overlap() {
+    fn steps_of_several_connectors_share_the_time_in_which_they_overlap() {
         let event = |time: u32, connector: &str, step: &str, state: &str| {
             format!(
                 r#"{{"time":{time},"connector":"{connector}","step":"{step}","state":"{state}"}}"#
@@ -84,6 +96,9 @@ mod tests {
             .into_iter()
             .map(|phase| (phase.name, phase.value))
             .collect();
-        assert_eq!(seen, [("build".to_owned(), 4.5), ("push".to_owned(), 0.5)]);
+        assert_eq!(
+            seen,
+            [("build".to_owned(), 4.25), ("push".to_owned(), 0.25)]
+        );
     }
 }

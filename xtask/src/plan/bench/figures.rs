@@ -1,6 +1,6 @@
 //! From the times of several runs to the figures that are shown.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
@@ -38,6 +38,12 @@ impl Spread {
 pub struct Phase {
     pub name: String,
     pub value: f64,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:.1}", self.name, self.value)
+    }
 }
 
 /// One run: what was measured (seconds, or megabytes of memory), and its parts.

@@ -28,7 +28,7 @@ pub use self::{
     attachments::Attachment,
     blob_sources::BlobSources,
     credentials::{Credential, Credentials},
-    push::{From, push_layout},
+    push::{From, Pushed, push_layout},
 };
 use self::{challenge::Challenge, limiter::Limiter};
 use super::{http, retry::Policy};

@@ -1,6 +1,6 @@
 //! A whole layout into a repository: blobs first, then manifests by their digests, the index last.
 
-use std::{collections::BTreeMap, num::NonZeroUsize};
+use std::{collections::BTreeMap, fmt, iter::Sum, num::NonZeroUsize, str::FromStr};
 
 use anyhow::Result;
 
@@ -24,6 +24,50 @@ pub struct Pushed {
     pub uploaded: usize,
     /// Bytes of the uploaded blobs.
     pub bytes: u64,
+}
+
+impl fmt::Display for Pushed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Pushed {
+            existed,
+            mounted,
+            uploaded,
+            bytes,
+        } = self;
+        write!(
+            f,
+            "{uploaded} blobs uploaded ({bytes} bytes), {mounted} mounted, {existed} there"
+        )
+    }
+}
+
+impl FromStr for Pushed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Pushed, String> {
+        let numbers = text.split(|c: char| !c.is_ascii_digit());
+        let numbers: Vec<u64> = numbers.filter_map(|word| word.parse().ok()).collect();
+        let [uploaded, bytes, mounted, existed] = numbers[..] else {
+            return Err(format!("`{text}` does not say what a push moved"));
+        };
+        Ok(Pushed {
+            existed: existed as usize,
+            mounted: mounted as usize,
+            uploaded: uploaded as usize,
+            bytes,
+        })
+    }
+}
+
+impl Sum for Pushed {
+    fn sum<I: Iterator<Item = Pushed>>(all: I) -> Pushed {
+        all.fold(Pushed::default(), |sum, one| Pushed {
+            existed: sum.existed + one.existed,
+            mounted: sum.mounted + one.mounted,
+            uploaded: sum.uploaded + one.uploaded,
+            bytes: sum.bytes + one.bytes,
+        })
+    }
 }
 
 /// Where blobs may be that a repository lacks.
@@ -124,5 +168,26 @@ impl Push<'_> {
             self.from.sources.remember(&to.registry, &to.name, blob)?;
         }
         Ok(arrived)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_push_says_it_moved_is_read_again() {
+        let pushed = Pushed {
+            existed: 1,
+            mounted: 22,
+            uploaded: 3,
+            bytes: 4096,
+        };
+        let text = "3 blobs uploaded (4096 bytes), 22 mounted, 1 there";
+        assert_eq!(pushed.to_string(), text);
+        assert_eq!(text.parse(), Ok(pushed));
+        assert!("3 blobs".parse::<Pushed>().is_err());
+        let twice: Pushed = [pushed, pushed].into_iter().sum();
+        assert_eq!((twice.mounted, twice.bytes), (44, 8192));
     }
 }
