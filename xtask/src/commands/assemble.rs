@@ -1,22 +1,30 @@
 //! Puts images together without a builder: the base's layers, then layers of whole wheels, then one of the connector's
 //! own files.
 
-use std::{collections::BTreeMap, num::NonZeroUsize, thread};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroUsize,
+    thread,
+};
 
 use anyhow::{Context as _, Result};
 
 use super::{
     Context,
-    wheels::Wheels,
+    wheels::{Located, Wheels},
     work::{each, joined},
 };
 use crate::{
     model::{
-        connector::Language, ignored_files::IgnoredFiles, image::Digest, layer::Layer,
+        connector::Language,
+        ignored_files::IgnoredFiles,
+        image::Digest,
+        layer::Layer,
         platform::Platform,
+        published_layers::{Recipe, Wheel},
     },
     plan::{
-        assembly::{self, Image, NamedLayer, On, Runs, Wheel},
+        assembly::{self, Image, NamedLayer, On, Runs},
         build::{BuildPlan, CODE, ENTRY_POINT, PlannedDependencies, PythonPlan},
     },
     tools::{
@@ -27,11 +35,11 @@ use crate::{
         layer::{LayerWriter, Mode, Owner},
         layer_store::LayerStore,
         layout::{Layout, LayoutWriter},
+        published_layers::PublishedLayers,
         registry::{Credentials, Registries},
         tree::{Content, Tree},
         wheel_file,
         wheel_install::{self, Installed, Source},
-        wheel_store::Stored,
     },
 };
 
@@ -43,6 +51,7 @@ pub struct Assembler<'a> {
     context: &'a Context<'a>,
     pub bases: BaseStore<'a>,
     layers: LayerStore,
+    published: PublishedLayers<'a>,
 }
 
 /// One assembly: what it is of and what it uses.
@@ -51,6 +60,7 @@ struct Assembly<'a> {
     layers: &'a LayerStore,
     layout: &'a LayoutWriter,
     ignored: IgnoredFiles,
+    published: &'a PublishedLayers<'a>,
 }
 
 /// The Python side of an assembly.
@@ -72,6 +82,7 @@ impl<'a> Assembler<'a> {
             context,
             bases: BaseStore::new(registries, &store),
             layers: LayerStore::in_store(&store)?,
+            published: PublishedLayers::new(say)?,
         })
     }
 
@@ -89,6 +100,7 @@ impl<'a> Assembler<'a> {
             layers: &self.layers,
             layout: &layout,
             ignored: docker_images::ignored_files(&plan.dockerfile)?,
+            published: &self.published,
         };
         let (mut layers, own) = if let (Some(python), Some(wheels)) = (&plan.python, wheels) {
             let interpreter = Interpreter {
@@ -133,21 +145,33 @@ impl<'a> Assembler<'a> {
 /// Wheels that are one layer together.
 struct Group<'w> {
     key: Digest,
-    wheels: Vec<&'w Stored>,
+    wheels: Vec<&'w Located>,
     /// Of the wheels together, in bytes.
     size: u64,
     holds: String,
 }
 
 impl<'w> Group<'w> {
-    fn new(wheels: Vec<&'w Stored>, size: u64, python: &PythonPlan) -> Group<'w> {
-        let names: Vec<&str> = wheels.iter().map(|wheel| stem(wheel.name())).collect();
-        let hashes = wheels.iter().map(|wheel| wheel.hash.to_string());
+    fn new(wheels: Vec<&'w Located>, size: u64, python: &PythonPlan) -> Group<'w> {
+        let all = || wheels.iter().map(|located| &located.wheel);
+        let names: Vec<&str> = all().map(|wheel| stem(&wheel.name)).collect();
+        let hashes = all().map(|wheel| wheel.hash.to_string());
         Group {
             key: key(python, &hashes.collect::<Vec<_>>()),
             holds: names.join(" "),
             wheels,
             size,
+        }
+    }
+
+    fn recipe(&self) -> Recipe {
+        Recipe {
+            key: self.key.clone(),
+            wheels: self
+                .wheels
+                .iter()
+                .map(|located| located.wheel.clone())
+                .collect(),
         }
     }
 }
@@ -209,7 +233,7 @@ impl Assembly<'_> {
         };
         let image = native.manifest.config().digest().to_string();
         let key = key(python.plan, &["standard library", &image]);
-        let layer = match self.layers.get(&key) {
+        let layer = match self.layers.get(&key).or_else(|| self.take(&key)) {
             Some(layer) => layer,
             None => {
                 let mut tree = Tree::default();
@@ -217,7 +241,11 @@ impl Assembly<'_> {
                 self.layers.make(&key, |writer| tree.write(writer))?
             }
         };
-        self.named(layer, "byte-code of the standard library")
+        let recipe = Recipe {
+            key,
+            wheels: Vec::new(),
+        };
+        self.named(layer, "byte-code of the standard library", recipe)
             .map(Some)
     }
 
@@ -226,12 +254,35 @@ impl Assembly<'_> {
         let PlannedDependencies::Locked(summary) = &python.plan.dependencies else {
             anyhow::bail!("{} has no lock", self.plan.connector);
         };
-        let installed = python.wheels.installed(self.plan, summary)?;
-        let mut groups: BTreeMap<Platform, Vec<Group<'_>>> = BTreeMap::new();
-        for (platform, wheels) in &installed {
-            groups.insert(*platform, grouped(wheels, python.plan)?);
-        }
         let jobs = NonZeroUsize::MIN.saturating_add(thread::available_parallelism()?.get());
+        let mut needed = BTreeSet::new();
+        let located = loop {
+            let located = python.wheels.located(self.plan, summary, |id| {
+                let from = self.plan.layers_from.as_ref()?;
+                let wheel = self.published.wheel(from, id);
+                wheel.filter(|_| !needed.contains(id))
+            })?;
+            let groups = grouped(&located, python.plan);
+            let missing = self.missing(&groups);
+            let missing: Vec<&Group<'_>> = missing.into_iter().flatten().collect();
+            let taken = each(&missing, jobs, |group| self.take(&group.key));
+            let lacking = missing
+                .iter()
+                .zip(taken)
+                .filter(|(_, taken)| taken.is_none());
+            let wheels = lacking.flat_map(|(group, _)| &group.wheels);
+            // A layer that has to be made needs its wheels here. They may have other sizes than was said.
+            let before = needed.len();
+            needed.extend(
+                wheels
+                    .filter(|located| located.path.is_none())
+                    .map(|located| located.wheel.id().to_owned()),
+            );
+            if needed.len() == before {
+                break located;
+            }
+        };
+        let groups = grouped(&located, python.plan);
         let made = each(&self.missing(&groups), jobs, |alike| {
             self.make(alike, python)
         });
@@ -239,7 +290,7 @@ impl Assembly<'_> {
         let named = |group: &Group<'_>| {
             let layer = self.layers.get(&group.key);
             let layer = layer.with_context(|| format!("layer of {} is gone", group.holds))?;
-            self.named(layer, &group.holds)
+            self.named(layer, &group.holds, group.recipe())
         };
         let layers = groups.iter().map(|(platform, groups)| {
             let layers: Result<Vec<NamedLayer>> = groups.iter().map(named).collect();
@@ -268,12 +319,19 @@ impl Assembly<'_> {
         missing
     }
 
-    fn named(&self, layer: Layer, holds: &str) -> Result<NamedLayer> {
+    /// A layer that this machine lacks, from the repository that the plan names.
+    fn take(&self, key: &Digest) -> Option<Layer> {
+        let from = self.plan.layers_from.as_ref()?;
+        self.published.take(from, key, self.layers)
+    }
+
+    fn named(&self, layer: Layer, holds: &str, recipe: Recipe) -> Result<NamedLayer> {
         self.layout
             .link(&layer.digest, &self.layers.blob(&layer.digest))?;
         Ok(NamedLayer {
             layer,
             holds: holds.to_owned(),
+            recipe: Some(recipe),
         })
     }
 
@@ -286,8 +344,9 @@ impl Assembly<'_> {
             let mut tree = Tree::default();
             let mut compiled = BTreeMap::new();
             for wheel in &group.wheels {
-                let installed =
-                    wheel_install::install(&wheel.path, python.plan.interpreter.python)?;
+                let path = wheel.path.as_deref();
+                let path = path.with_context(|| format!("{} is not here", wheel.wheel.name))?;
+                let installed = wheel_install::install(path, python.plan.interpreter.python)?;
                 let code = code_of(&installed)?;
                 add_installed(&mut tree, installed);
                 let digest = digest_of(&code);
@@ -316,6 +375,7 @@ impl Assembly<'_> {
         Ok(NamedLayer {
             layer: written.layer,
             holds: format!("files of {}", self.plan.connector),
+            recipe: None,
         })
     }
 
@@ -369,30 +429,36 @@ impl Assembly<'_> {
     }
 }
 
-/// Which wheels of one platform go into one layer.
-fn grouped<'w>(wheels: &'w [Stored], python: &PythonPlan) -> Result<Vec<Group<'w>>> {
-    let mut facts = Vec::new();
-    for wheel in wheels {
-        let metadata = wheel.path.metadata();
-        let metadata = metadata.with_context(|| format!("read {}", wheel.path))?;
-        let name = wheel.name().split('-').next().unwrap_or_default();
-        facts.push(Wheel {
-            name,
-            size: metadata.len(),
-            runs: if wheel.name().ends_with("-none-any.whl") {
-                Runs::Everywhere
-            } else {
-                Runs::OnePlatform
-            },
-        });
-    }
-    let groups = assembly::group(&facts);
-    let group = |group: Vec<usize>| {
-        let size = group.iter().map(|index| facts[*index].size).sum();
-        let wheels = group.into_iter().map(|index| &wheels[index]).collect();
-        Group::new(wheels, size, python)
+/// Which wheels of each platform go into one layer.
+fn grouped<'w>(
+    located: &'w BTreeMap<Platform, Vec<Located>>,
+    python: &PythonPlan,
+) -> BTreeMap<Platform, Vec<Group<'w>>> {
+    let groups = |wheels: &'w [Located]| {
+        let fact = |located: &'w Located| {
+            let Wheel { name, size, .. } = &located.wheel;
+            assembly::Wheel {
+                name: name.split('-').next().unwrap_or_default(),
+                size: *size,
+                runs: match name.ends_with("-none-any.whl") {
+                    true => Runs::Everywhere,
+                    false => Runs::OnePlatform,
+                },
+            }
+        };
+        let facts: Vec<_> = wheels.iter().map(fact).collect();
+        let group = |group: Vec<usize>| {
+            let size = group.iter().map(|index| facts[*index].size).sum();
+            let wheels = group.into_iter().map(|index| &wheels[index]).collect();
+            Group::new(wheels, size, python)
+        };
+        let groups = assembly::group(&facts).into_iter();
+        groups.map(group).collect()
     };
-    Ok(groups.into_iter().map(group).collect())
+    let platforms = located.iter();
+    platforms
+        .map(|(platform, wheels)| (*platform, groups(wheels)))
+        .collect()
 }
 
 /// The Python files of what was installed, for the compiler. Tests have no byte-code: no connector imports them, and

@@ -138,6 +138,15 @@ impl<'a> Planner<'a> {
         Ok(BuildPlan::new(connector, inputs)?)
     }
 
+    /// As [`plan`](Self::plan), for what is published as `image`.
+    pub fn plan_published(&self, connector: &Connector, image: &ImageRef) -> Result<BuildPlan> {
+        let plan = self.plan(connector)?;
+        Ok(match self.context.resolved.config.layers_from_registry {
+            true => plan.taking_layers_from(image),
+            false => plan,
+        })
+    }
+
     fn dockerfile(&self, connector: &Connector) -> Result<Dockerfile<'static>> {
         let name = build::dockerfile(build::buildable(connector)?);
         if docker_images::is_ours(&self.docker_images, name)? {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, num::NonZeroUsize};
 
 use anyhow::{Context as _, Result};
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
 use super::{Context, work::each};
@@ -16,6 +16,7 @@ use crate::{
         locked_file::LockedFile,
         platform::Platform,
         problem::Problem,
+        published_layers::Wheel,
     },
     plan::{
         base_image::{BaseImage, Because},
@@ -46,6 +47,31 @@ pub struct Wheels<'a> {
     cache: Option<WheelCache<'a>>,
     index: PackageIndex,
     backends: Backends,
+}
+
+/// A wheel of a closure.
+#[derive(Debug, Clone)]
+pub struct Located {
+    pub wheel: Wheel,
+    /// None of one that only a published image is known to have.
+    pub path: Option<Utf8PathBuf>,
+}
+
+impl Located {
+    /// `key` is that of a built wheel.
+    fn here(stored: &Stored, key: Option<&str>) -> Result<Located> {
+        let path = &stored.path;
+        let metadata = path.metadata().with_context(|| format!("read {path}"))?;
+        Ok(Located {
+            wheel: Wheel {
+                name: stored.name().to_owned(),
+                hash: stored.hash.clone(),
+                size: metadata.len(),
+                built: key.map(str::to_owned),
+            },
+            path: Some(path.clone()),
+        })
+    }
 }
 
 /// What sdists are built with.
@@ -110,29 +136,84 @@ impl<'a> Wheels<'a> {
         Ok(false)
     }
 
-    /// The wheels of a plan's closures, in the packages' order; fetched and built as far as the store lacks them.
-    pub fn installed(
+    /// The wheels of a plan's closures. Those that the store lacks and `known` knows by their ids stay where they are; others
+    /// are fetched and built.
+    pub fn located(
         &self,
         plan: &BuildPlan,
         summary: &Summary,
-    ) -> Result<BTreeMap<Platform, Vec<Stored>>> {
+        known: impl Fn(&str) -> Option<Wheel>,
+    ) -> Result<BTreeMap<Platform, Vec<Located>>> {
+        let mut elsewhere: BTreeMap<Platform, Vec<Located>> = BTreeMap::new();
+        let mut closures = summary.closures.clone();
+        for closure in &mut closures {
+            let packages = std::mem::take(&mut closure.packages);
+            let found = elsewhere.entry(closure.target.platform).or_default();
+            for planned in packages {
+                let lacking = self.lacking(plan, closure, &planned)?;
+                match lacking.iter().find_map(|id| known(id)) {
+                    Some(wheel) => found.push(Located { wheel, path: None }),
+                    None => closure.packages.push(planned),
+                }
+            }
+        }
+        let mut located = self.installed(plan, &closures)?;
+        for (platform, wheels) in elsewhere {
+            located.entry(platform).or_default().extend(wheels);
+        }
+        Ok(located)
+    }
+
+    /// The ids that a package's wheel may have; none when the store has it.
+    fn lacking(
+        &self,
+        plan: &BuildPlan,
+        closure: &Closure,
+        planned: &Planned,
+    ) -> Result<Vec<String>> {
+        let file = locked(planned);
+        match &planned.how {
+            How::Wheel { file: wheel } => Ok(match self.store.file(&file)? {
+                Some(_) => Vec::new(),
+                None => vec![wheel.hash.to_string()],
+            }),
+            How::Sdist { .. } => {
+                let config = &self.context.resolved.config;
+                let sdist = sdist(config, &self.backends, &file, closure, &plan.base.used);
+                match sdist.kept(&self.store)? {
+                    Some(_) => Ok(Vec::new()),
+                    None => sdist.ids(),
+                }
+            }
+        }
+    }
+
+    /// The wheels of closures, in the packages' order; fetched and built as far as the store lacks them.
+    fn installed(
+        &self,
+        plan: &BuildPlan,
+        closures: &[Closure],
+    ) -> Result<BTreeMap<Platform, Vec<Located>>> {
         let name = plan.connector.as_str();
-        let fetched = self.fetch(name, &summary.closures, &[])?;
+        let fetched = self.fetch(name, closures, &[])?;
         let fetched: BTreeMap<&Hash, &Stored> =
             fetched.iter().map(|file| (&file.hash, file)).collect();
-        let built = self.build(name, Some(&plan.base.used), &summary.closures)?;
-        self.judge_yanked(name, &summary.closures)?;
+        let built = self.build(name, Some(&plan.base.used), closures)?;
+        self.judge_yanked(name, closures)?;
         let mut installed = BTreeMap::new();
-        for closure in &summary.closures {
+        for closure in closures {
             let platform = closure.target.platform;
             let wheel = |planned: &Planned| {
-                let wheel = match &planned.how {
-                    How::Wheel { file } => fetched.get(&file.hash).copied(),
-                    How::Sdist { .. } => built.get(&(platform, planned.name.to_string())),
+                let (wheel, key) = match &planned.how {
+                    How::Wheel { file } => (fetched.get(&file.hash).copied(), None),
+                    How::Sdist { .. } => {
+                        let wheel = built.get(&(platform, planned.name.to_string()));
+                        (wheel, wheel.map(Stored::entry))
+                    }
                 };
-                wheel
-                    .cloned()
-                    .with_context(|| format!("{name}: no wheel of {}", planned.name))
+                let wheel =
+                    wheel.with_context(|| format!("{name}: no wheel of {}", planned.name))?;
+                Located::here(wheel, key)
             };
             let wheels = closure.packages.iter().map(wheel);
             installed.insert(platform, wheels.collect::<Result<_>>()?);

@@ -59,6 +59,9 @@ pub struct Config {
     /// Repository of an image registry with wheels built from source distributions, such as `ghcr.io/org/wheels`:
     /// builds take from it what their own store lacks, `cargo xtask cache push` adds to it. Empty is none.
     pub wheel_cache: String,
+    /// Whether a publish takes layers of packages, where this machine has not made them, from the connector's published
+    /// image, instead of fetching the packages and making the layers again. Their packages were judged when they were made.
+    pub layers_from_registry: bool,
     /// What a locked package that its author yanked from the package index does to a build: `block` or `warn`.
     pub on_yanked: OnFinding,
     /// Names (or globs over names) of files, in any directory, whose change touches no connector.
@@ -231,6 +234,7 @@ impl Default for Config {
             build_constraints: [("pyyaml".to_owned(), vec!["cython<3".to_owned()])].into(),
             builder_images: BTreeMap::new(),
             wheel_cache: String::new(),
+            layers_from_registry: true,
             on_yanked: OnFinding::Block,
             ignored_files: ignored_files.map(str::to_owned).to_vec(),
             scan: Scan::default(),

@@ -31,6 +31,7 @@ pub mod manifest_document;
 pub mod metadata;
 pub mod platform;
 pub mod problem;
+pub mod published_layers;
 pub mod pyproject;
 #[cfg(test)]
 pub mod random;

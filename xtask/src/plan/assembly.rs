@@ -1,6 +1,6 @@
 //! Images put together without a builder: whether that can be done, and what their documents say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use oci_spec::image::{
     Descriptor, DescriptorBuilder, ImageIndex, ImageIndexBuilder, ImageManifest,
@@ -10,8 +10,15 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::model::{
-    attestation::Attestations, builder::Builder, image::Digest, layer::Layer,
-    manifest_document::Document, platform::Platform, problem::Problem, shard::fnv1a,
+    attestation::Attestations,
+    builder::Builder,
+    image::Digest,
+    layer::Layer,
+    manifest_document::Document,
+    platform::Platform,
+    problem::Problem,
+    published_layers::{self, Recipe},
+    shard::fnv1a,
 };
 
 /// How an image comes to be.
@@ -120,6 +127,8 @@ pub struct Settings {
 pub struct NamedLayer {
     pub layer: Layer,
     pub holds: String,
+    /// None of a layer that no other image has.
+    pub recipe: Option<Recipe>,
 }
 
 /// One platform's image on top of its base's: the documents that name its layers.
@@ -148,11 +157,14 @@ pub fn image(base: On<'_>, settings: &Settings, layers: &[NamedLayer]) -> Result
         .map(|layer| as_oci(layer.clone()))
         .collect::<Result<Vec<_>, String>>()?;
     for named in layers {
-        all.push(descriptor(
-            MediaType::ImageLayerGzip,
-            &named.layer.digest,
-            named.layer.size,
-        )?);
+        let layer = &named.layer;
+        let mut descriptor = descriptor(MediaType::ImageLayerGzip, &layer.digest, layer.size)?;
+        // One alone: several would stand in any order.
+        let annotations = named.recipe.as_ref().map(|recipe| {
+            HashMap::from([(published_layers::RECIPE.to_owned(), recipe.to_string())])
+        });
+        descriptor.set_annotations(annotations);
+        all.push(descriptor);
     }
     let manifest = ImageManifestBuilder::default()
         .schema_version(SCHEMA_VERSION)
@@ -546,6 +558,10 @@ mod tests {
                 size: 9,
             },
             holds: "the connector".into(),
+            recipe: Some(Recipe {
+                key: format!("sha256:{}", "3".repeat(64)).parse().unwrap(),
+                wheels: Vec::new(),
+            }),
         }]
     }
 
@@ -593,6 +609,16 @@ mod tests {
             .collect();
         let gzip = "application/vnd.oci.image.layer.v1.tar+gzip";
         assert_eq!(media_types, [gzip, gzip]);
+        let recipes: Vec<&Value> = manifest["layers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|layer| &layer["annotations"][published_layers::RECIPE])
+            .collect();
+        assert_eq!(
+            recipes,
+            [&Value::Null, &json!(format!("sha256:{}", "3".repeat(64)))]
+        );
         assert_eq!(
             image(on, &settings(), &layers()).unwrap(),
             made,

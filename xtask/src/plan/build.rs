@@ -67,6 +67,8 @@ pub struct BuildPlan {
     /// None for a connector in another language.
     pub python: Option<PythonPlan>,
     pub components: Components,
+    /// Repository whose newest image may have layers that this machine lacks.
+    pub layers_from: Option<ImageRef>,
     pub specs: Vec<SpecCheck>,
 }
 
@@ -204,6 +206,7 @@ impl BuildPlan {
             proxies: inputs.proxies,
             python: inputs.python,
             components: inputs.components,
+            layers_from: None,
             specs: inputs
                 .platforms
                 .iter()
@@ -211,6 +214,17 @@ impl BuildPlan {
                 .collect(),
             base,
         })
+    }
+
+    /// With layers from the newest image in the repository of `published`, where this can be assembled of such.
+    pub fn taking_layers_from(mut self, published: &ImageRef) -> BuildPlan {
+        let layered = self.method == Method::Assemble && self.python.is_some();
+        self.layers_from = layered.then(|| ImageRef {
+            tag: None,
+            digest: None,
+            ..published.clone()
+        });
+        self
     }
 
     /// What an assembled image says of how it is run, as the Dockerfiles say it.
@@ -349,6 +363,11 @@ impl BuildPlan {
             platform::join(&self.platforms)
         ));
         lines.extend(self.python.iter().flat_map(PythonPlan::lines));
+        if let Some(from) = &self.layers_from {
+            lines.push(format!(
+                "  layers that are not here from {from}, if it has them"
+            ));
+        }
         for spec in &self.specs {
             lines.push(format!("  spec   {}", spec.line()));
         }

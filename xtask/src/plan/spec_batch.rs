@@ -299,6 +299,7 @@ mod tests {
             )
             .unwrap(),
             holds: "files".into(),
+            recipe: None,
         };
         let made = |base: &ImageManifest, settings: &Settings| {
             let on = On {

@@ -126,6 +126,13 @@ impl<W: Write> LayerWriter<W> {
     }
 }
 
+/// Digest of the archive in a packed layer.
+pub fn diff_id(packed: impl Read) -> Result<Digest> {
+    let mut archive = Hashing::new(MultiGzDecoder::new(packed));
+    io::copy(&mut archive, &mut io::sink()).context("unpack a layer")?;
+    Ok(archive.finish().0)
+}
+
 fn header(kind: EntryType, mode: u32, owner: Owner, size: u64) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);

@@ -14,7 +14,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
     files,
-    layer::LayerWriter,
+    layer::{LayerWriter, diff_id},
     wheel_store::{Usage, entries, mark_used, modified},
 };
 use crate::model::{image::Digest, layer::Layer};
@@ -146,9 +146,38 @@ impl LayerStore {
             .inner
             .persist(&path)
             .with_context(|| format!("write {path}"))?;
-        let text = serde_json::to_string(&written.layer).context("describe a layer")?;
-        files::write(&self.record(key), &text)?;
+        self.keep(key, &written.layer)?;
         Ok(written.layer)
+    }
+
+    /// Keeps a layer that was made elsewhere, when it is what is said of it. `fetch` writes the blob of its digest.
+    pub fn take(
+        &self,
+        key: &Digest,
+        layer: &Layer,
+        fetch: impl FnOnce(&Digest, &Utf8Path) -> Result<()>,
+    ) -> Result<()> {
+        let blob = self.blob(&layer.digest);
+        fetch(&layer.digest, &blob)?;
+        let file = File::open(&blob).with_context(|| format!("open {blob}"))?;
+        let size = file
+            .metadata()
+            .with_context(|| format!("read {blob}"))?
+            .len();
+        let diff_id = diff_id(file)?;
+        anyhow::ensure!(
+            diff_id == layer.diff_id && size == layer.size,
+            "layer {} holds {diff_id} in {size} bytes, not {} in {}",
+            layer.digest,
+            layer.diff_id,
+            layer.size
+        );
+        self.keep(key, layer)
+    }
+
+    fn keep(&self, key: &Digest, layer: &Layer) -> Result<()> {
+        let text = serde_json::to_string(layer).context("describe a layer")?;
+        files::write(&self.record(key), &text)
     }
 
     pub fn blob(&self, digest: &Digest) -> Utf8PathBuf {
@@ -180,6 +209,42 @@ mod tests {
         fs::write(&blob, "half").unwrap();
         assert_eq!(store.get(&key), None);
         assert_eq!(store.make(&key, pack).unwrap(), made);
+    }
+
+    #[test]
+    fn a_layer_made_elsewhere_is_kept_when_it_is_what_is_said_of_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(directory.path()).unwrap();
+        let elsewhere = LayerStore::in_store(&root.join("elsewhere")).unwrap();
+        let here = LayerStore::in_store(&root.join("here")).unwrap();
+        let key = Digest::of(b"key");
+        let pack = |writer: &mut LayerWriter<_>| writer.file("a", Mode::Plain, Owner::Root, b"a");
+        let layer = elsewhere.make(&key, pack).unwrap();
+        let fetch = |digest: &Digest, into: &Utf8Path| {
+            fs::create_dir_all(into.parent().unwrap())?;
+            fs::copy(elsewhere.blob(digest), into)?;
+            Ok(())
+        };
+        let other = Digest::of(b"other");
+        for said in [
+            Layer {
+                diff_id: other,
+                ..layer.clone()
+            },
+            Layer {
+                size: 1,
+                ..layer.clone()
+            },
+        ] {
+            let error = here.take(&key, &said, fetch).unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("not {} in {}", said.diff_id, said.size)),
+                "{error}"
+            );
+            assert_eq!(here.get(&key), None);
+        }
+        here.take(&key, &layer, fetch).unwrap();
+        assert_eq!(here.get(&key), Some(layer));
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub mod package_index;
 pub mod pip;
 pub mod poe;
 pub mod process;
+pub mod published_layers;
 pub mod pull_request;
 pub mod python_environment;
 pub mod registry;

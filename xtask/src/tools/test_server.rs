@@ -94,8 +94,10 @@ impl Server {
                     open.extend(answer.stalls.then_some(stream));
                     continue;
                 }
-                let body = String::from_utf8_lossy(&answer.body)
-                    .replace("PORT", &address.port().to_string());
+                let body = match str::from_utf8(&answer.body) {
+                    Ok(text) => text.replace("PORT", &address.port().to_string()).into(),
+                    Err(_) => answer.body.clone(),
+                };
                 let sent = if answer.sent == answer.body.len() {
                     body.len()
                 } else {
@@ -113,7 +115,7 @@ impl Server {
                 // A client that hung up is the client's business.
                 let _ = stream
                     .write_all(head.as_bytes())
-                    .and_then(|()| stream.write_all(&body.as_bytes()[..sent]));
+                    .and_then(|()| stream.write_all(&body[..sent]));
                 if answer.stalls {
                     open.push(stream);
                 }

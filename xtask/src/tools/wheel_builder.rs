@@ -314,6 +314,14 @@ impl Sdist<'_> {
         [Scope::Pure, self.native_scope(self.target.platform)]
     }
 
+    /// Those keys as the store has them.
+    pub fn ids(&self) -> Result<Vec<String>> {
+        let scopes = self.scopes().into_iter();
+        scopes
+            .map(|scope| Ok(self.key(scope)?.directory()))
+            .collect()
+    }
+
     /// The wheel, when it is in the store already.
     pub fn kept(&self, store: &WheelStore) -> Result<Option<Built>> {
         for scope in self.scopes() {

@@ -30,14 +30,14 @@ const ARTIFACT: &str = "application/vnd.pypa.wheel.v1";
 const LAYER: &str = "application/zip";
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 const TITLE: &str = "org.opencontainers.image.title";
-/// Building is always possible, so less patience than with a registry that is needed.
-const PATIENCE: Policy = Policy {
+/// Making is always possible, so less patience than with a registry that is needed.
+pub const PATIENCE: Policy = Policy {
     tries: 3,
     total: Duration::from_secs(30),
     first: Duration::from_millis(500),
     longest: Duration::from_secs(5),
 };
-const ANSWER: Duration = Duration::from_secs(20);
+pub const ANSWER: Duration = Duration::from_secs(20);
 
 /// The repository that configuration names.
 pub struct WheelCache<'a> {

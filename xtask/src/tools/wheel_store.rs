@@ -42,6 +42,12 @@ impl Stored {
     pub fn name(&self) -> &str {
         self.path.file_name().unwrap_or_default()
     }
+
+    /// The name of its entry: of a built wheel its key.
+    pub fn entry(&self) -> &str {
+        let entry = self.path.parent().and_then(Utf8Path::file_name);
+        entry.unwrap_or_default()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

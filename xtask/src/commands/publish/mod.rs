@@ -395,7 +395,7 @@ fn plans<'a>(
     let mut builds = each(&looked, jobs, |one| {
         let inputs = one.inputs.as_ref().ok();
         let planner = planner.filter(|_| inputs.is_some_and(Inputs::builds))?;
-        Some(planner.plan(one.connector))
+        Some(planner.plan_published(one.connector, &one.target.image))
     });
     spec_batch::share(builds.iter_mut().flatten().flatten(), flags.spec);
     let prepare = |(one, build): (Looked<'a>, Option<Result<BuildPlan>>)| {

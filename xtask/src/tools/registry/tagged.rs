@@ -110,7 +110,8 @@ impl Repository<'_> {
         Ok(None)
     }
 
-    fn configuration(&self, manifest: &ImageManifest) -> Result<ImageConfiguration> {
+    /// The configuration that a manifest names.
+    pub fn configuration(&self, manifest: &ImageManifest) -> Result<ImageConfiguration> {
         let digest = digest(manifest.config())?;
         let bytes = self.blob(&digest)?;
         serde_json::from_slice(&bytes)

@@ -1,11 +1,11 @@
 //! A newer base image under the same packages.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use serde_json::Value;
 
 use super::{docker, scan::Vulnerable, turn};
-use crate::monorepo::Finished;
+use crate::monorepo::{CONNECTORS, Finished};
 
 const STORE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/store/layers");
 const FORCED: [&str; 5] = [
@@ -16,15 +16,19 @@ const FORCED: [&str; 5] = [
     "--force-publish",
 ];
 
+/// The names in a directory.
+fn names(directory: impl AsRef<Path>) -> BTreeSet<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
+}
+
 /// What the store says of the layers that it keeps.
 fn kept() -> BTreeSet<String> {
-    let entries = fs::read_dir(STORE)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name());
-    entries
-        .map(|name| name.into_string().unwrap())
-        .filter(|name| name.ends_with(".json"))
-        .collect()
+    let mut names = names(STORE);
+    names.retain(|name| name.ends_with(".json"));
+    names
 }
 
 /// A namespace of this run's own: the registry outlives it.
@@ -35,13 +39,24 @@ fn fresh(name: &str) -> String {
 /// Publishes on a base to a namespace of its registry; what the push says it moved: blobs uploaded, their bytes, mounted,
 /// there.
 fn publish(sandbox: &Vulnerable, base: &str, namespace: &str) -> Vec<u64> {
+    publish_with(sandbox, base, namespace, &[])
+}
+
+/// The same with more variables.
+fn publish_with(
+    sandbox: &Vulnerable,
+    base: &str,
+    namespace: &str,
+    variables: &[(&str, &str)],
+) -> Vec<u64> {
     let stand_in = format!("docker.io/airbyte/python-connector-base={base}");
     let registry = base.split('/').next().unwrap();
     let mut command = sandbox.command();
     command.env("XTASK_REGISTRY", format!("{registry}/{namespace}"));
     command
         .env("XTASK_STAND_INS", stand_in)
-        .env("XTASK_PLATFORMS", "linux/amd64");
+        .env("XTASK_PLATFORMS", "linux/amd64")
+        .envs(variables.iter().copied());
     let published = Finished::from(command.args(FORCED).arg("--json").output().unwrap())
         .code(0)
         .json();
@@ -115,4 +130,38 @@ fn layers_that_another_repository_has_are_mounted_from_there() {
         "documents and its own code: {second} bytes"
     );
     assert!(mounted > 3, "{mounted}");
+}
+
+#[test]
+fn a_machine_that_made_no_layers_takes_them_from_the_published_image() {
+    let _turn = turn();
+    let sandbox = Vulnerable::new();
+    let base = sandbox.stand_in("airbyte/python-connector-base");
+    let namespace = fresh("taken");
+    publish(&sandbox, &base, &namespace);
+    let module = "source-vulnerable/source_vulnerable/__init__.py";
+    let module = sandbox.repo.root().join(CONNECTORS).join(module);
+    fs::write(module, "CHANGED = True\n").unwrap();
+    for (taking, layers) in [("true", 6), ("false", 6)] {
+        let store = sandbox.repo.scratch().join(format!("store-{taking}"));
+        let variables = [
+            ("XTASK_CACHE", store.to_str().unwrap()),
+            ("XTASK_LAYERS_FROM_REGISTRY", taking),
+        ];
+        publish_with(&sandbox, &base, &namespace, &variables);
+        let files = store.join("files");
+        let files = names(&files)
+            .into_iter()
+            .flat_map(|hash| names(files.join(hash)));
+        // Backends that build its own package are fetched either way.
+        let fetched = files.filter(|name| name.starts_with("requests-")).count();
+        assert_eq!(fetched, usize::from(taking == "false"));
+        let mut records = names(store.join("layers"));
+        records.retain(|name| name.ends_with(".json"));
+        assert_eq!(records.len(), layers);
+        for record in records {
+            let of = |directory: &Path| fs::read_to_string(directory.join(&record)).unwrap();
+            assert_eq!(of(&store.join("layers")), of(Path::new(STORE)), "{taking}");
+        }
+    }
 }
