@@ -1,6 +1,6 @@
 //! Gathers what uv installs during a build: locked files and wheels built from sdists, each by its hash.
 
-use std::{collections::BTreeMap, num::NonZeroUsize};
+use std::{collections::BTreeMap, fs, num::NonZeroUsize};
 
 use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -12,7 +12,7 @@ use crate::{
         build_system::Pin,
         config::{Config, OnFinding},
         hash::Hash,
-        image::ImageRef,
+        image::{Digest, ImageRef},
         locked_file::LockedFile,
         platform::Platform,
         problem::Problem,
@@ -26,11 +26,12 @@ use crate::{
     tools::{
         docker_images,
         files::write,
+        missing_libraries,
         package_index::PackageIndex,
         uv,
         wheel_builder::{self, BuilderImage, OwnPackage, Sdist, WheelBuilder},
         wheel_cache::WheelCache,
-        wheel_store::{Origin, Stored, WheelStore},
+        wheel_store::{Origin, Scope, Stored, WheelStore},
     },
 };
 
@@ -368,8 +369,9 @@ impl<'a> Wheels<'a> {
                 .step(format!("{connector} wheel of {name} {}", planned.version));
             let base = base.ok_or_else(|| no_base(connector, &name))?;
             let file = locked(planned);
+            let sdist = sdist(config, &self.backends, &file, closure, base);
             let wheel = builder
-                .wheel(&sdist(config, &self.backends, &file, closure, base))
+                .wheel(&sdist)
                 .with_context(|| format!("wheel of {name} for {connector}"))?;
             let origin = match wheel.wheel.origin {
                 Origin::Kept => "kept",
@@ -380,9 +382,53 @@ impl<'a> Wheels<'a> {
                 "{} for {platform}, {origin}",
                 wheel.wheel.name()
             ));
+            // What was built in the base image itself links to nothing else.
+            if sdist.builder.is_some() && wheel.scope != Scope::Pure {
+                self.expect_libraries(connector, base, platform, &wheel.wheel)?;
+            }
             built.insert((platform, name), wheel.wheel);
         }
         Ok(built)
+    }
+
+    /// Warns where a wheel links to libraries that the base image lacks, which a builder image has: the connector would
+    /// only notice when it imports it. A script that prepares the image may bring them.
+    fn expect_libraries(
+        &self,
+        connector: &str,
+        base: &ImageRef,
+        platform: Platform,
+        wheel: &Stored,
+    ) -> Result<()> {
+        let context = self.context;
+        let mut prepared = context.resolved.config.prerequisites.keys();
+        if prepared.any(|name| name.as_str() == connector) {
+            return Ok(());
+        }
+        let of = Digest::of(format!("{base} {platform} {}", wheel.hash).as_bytes());
+        let known = context
+            .repo
+            .target()
+            .join("missing-libraries")
+            .join(of.hex());
+        let missing = match fs::read_to_string(&known) {
+            Ok(text) => text,
+            Err(_) => {
+                let missing = missing_libraries::of(&context.engine, base, platform, &wheel.path)
+                    .with_context(|| format!("look what {} links to", wheel.name()))?;
+                let text = missing.join(", ");
+                write(&known, &text)?;
+                text
+            }
+        };
+        if !missing.is_empty() {
+            context.report.warning(format_args!(
+                "{connector}: {} links to {missing}, and {base} has none such on {platform}: use a base image that has, \
+                 or a script that installs it (`prerequisites.{connector}`)",
+                wheel.name()
+            ));
+        }
+        Ok(())
     }
 
     /// Lists what the package index offers today, for a connector without a lock.

@@ -24,6 +24,7 @@ pub mod layer_store;
 pub mod layout;
 pub mod machine_check;
 pub mod manifest_check;
+pub mod missing_libraries;
 pub mod package_index;
 pub mod pip;
 pub mod poe;

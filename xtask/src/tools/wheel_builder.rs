@@ -30,6 +30,8 @@ const SCRIPT: &str = include_str!("build_wheel.py");
 /// Heavy C code takes minutes natively and ten times that under emulation.
 const LIMIT: Duration = Duration::from_secs(900);
 const LIMIT_EMULATED: Duration = Duration::from_secs(5400);
+/// How `docker run` ends when there is no container.
+const NOT_STARTED: i32 = 125;
 
 /// What all builds of one run share.
 pub struct WheelBuilder<'a> {
@@ -381,6 +383,10 @@ fn applies(text: &str, markers: &pep508_rs::MarkerEnvironment) -> bool {
 fn failed(label: &str, image: &ImageRef, finished: &super::process::Finished) -> Problem {
     // The command line holds the whole script and says nothing.
     let tail = super::process::indent(&finished.tail());
+    if finished.status.code() == Some(NOT_STARTED) {
+        let problem = Problem::failure(format!("{label}: {image} can't be started\n{tail}"));
+        return problem.help("the engine needs this image: see that `docker pull` of it works");
+    }
     let problem = Problem::failure(format!(
         "{label} in {image}: the build {}\n{tail}",
         finished.ending()

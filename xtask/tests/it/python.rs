@@ -96,7 +96,7 @@ fn a_dry_run_says_what_is_installed_and_what_is_assumed() {
         .code(0);
     for expected in [
         "python 3.11.11 with glibc 2.36, assumed until the base image is there",
-        "1 packages: 1 wheels for all platforms",
+        "packages: 1; wheels for all platforms: 1",
         "starts python /airbyte/integration_code/main.py",
     ] {
         assert!(

@@ -128,8 +128,8 @@ impl Summary {
             native_sdists,
         } = self.totals;
         let mut lines = vec![format!(
-            "{packages} packages: {shared_wheels} wheels for all platforms, {platform_wheels} by platform, \
-             {pure_sdists} pure sdists, {native_sdists} sdists with machine code"
+            "packages: {packages}; wheels for all platforms: {shared_wheels}, by platform: {platform_wheels}; \
+             sdists to build once: {pure_sdists}, by platform unless pure: {native_sdists}"
         )];
         for build in &self.builds {
             let what = match build.expected {

@@ -238,7 +238,7 @@ fn pyyaml_is_compiled_for_each_platform() {
 }
 
 /// Machine code is told by content, built on each platform in the configured image, and built once for all machines
-/// that share a wheel cache.
+/// that share a wheel cache. What it links to and the base image lacks is said, also where it is built no more.
 #[test]
 fn a_native_sdist_is_built_for_each_platform_and_shared_through_the_wheel_cache() {
     let _turn = turn();
@@ -287,7 +287,12 @@ print(json.dumps({"type": "SPEC", "spec": {"connectionSpecification": schema}}))
     let wheels = ["x86_64.whl for linux/amd64", "aarch64.whl for linux/arm64"];
     let first = on(&stores[0], &cache, &build("source-own"));
     let first = wheels.iter().fold(first, |first, wheel| {
-        first.says(&format!("copycat-1.0-cp311-cp311-linux_{wheel}, built"))
+        first
+            .says(&format!("copycat-1.0-cp311-cp311-linux_{wheel}, built"))
+            .says(&format!(
+                "{} links to libq.so.6, and ",
+                wheel.split(' ').next().unwrap()
+            ))
     });
     let built = first.json();
     let machines = specs(&built[0]);
@@ -303,6 +308,7 @@ print(json.dumps({"type": "SPEC", "spec": {"connectionSpecification": schema}}))
     let elsewhere = wheels.iter().fold(elsewhere, |elsewhere, wheel| {
         elsewhere.says(&format!("linux_{wheel}, from the wheel cache"))
     });
+    let elsewhere = elsewhere.says("links to libq.so.6");
     assert_eq!(elsewhere.json()[0]["digest"], built[0]["digest"]);
 
     // A cache that is not there costs a warning and a build.
