@@ -369,7 +369,11 @@ impl<'a> Wheels<'a> {
                 .step(format!("{connector} wheel of {name} {}", planned.version));
             let base = base.ok_or_else(|| no_base(connector, &name))?;
             let file = locked(planned);
-            let sdist = sdist(config, &self.backends, &file, closure, base);
+            let elsewhere = wheel_elsewhere(closures, planned);
+            let sdist = Sdist {
+                elsewhere: elsewhere.as_ref(),
+                ..sdist(config, &self.backends, &file, closure, base)
+            };
             let wheel = builder
                 .wheel(&sdist)
                 .with_context(|| format!("wheel of {name} for {connector}"))?;
@@ -457,6 +461,16 @@ impl<'a> Wheels<'a> {
 }
 
 /// How a package that is locked as an sdist is built.
+/// The wheel that a closure takes of a package which another one has to build.
+fn wheel_elsewhere(closures: &[Closure], built: &Planned) -> Option<LockedFile> {
+    let mut all = closures.iter().flat_map(|closure| &closure.packages);
+    let wheel = all.find(|other| {
+        (&other.name, &other.version) == (&built.name, &built.version)
+            && matches!(other.how, How::Wheel { .. })
+    });
+    wheel.map(locked)
+}
+
 fn sdist<'a>(
     config: &'a Config,
     backends: &'a Backends,
@@ -472,6 +486,7 @@ fn sdist<'a>(
         builder: backends.images.get(&file.package),
         pins: &backends.pins,
         constraints: constraints.map_or(&[], Vec::as_slice),
+        elsewhere: None,
     }
 }
 

@@ -68,6 +68,8 @@ pub struct Sdist<'a> {
     pub constraints: &'a [String],
     /// Build backends that may be used, several versions of one among them.
     pub pins: &'a [Pin],
+    /// The package's wheel on another platform, where one is locked.
+    pub elsewhere: Option<&'a LockedFile>,
 }
 
 /// A connector's own package.
@@ -106,6 +108,7 @@ impl WheelBuilder<'_> {
             builder: None,
             constraints: &[],
             pins: self.pins,
+            elsewhere: None,
         };
         let key = sdist.key(Scope::Pure)?;
         if let Some(kept) = store.built(&key)? {
@@ -180,21 +183,31 @@ impl WheelBuilder<'_> {
         Ok(None)
     }
 
-    /// Builds natively first, and under emulation only what turns out to hold machine code.
+    /// Builds natively first where that may do, and under emulation only what turns out to hold machine code.
     fn build_where_needed(&self, sdist: &Sdist<'_>) -> Result<Built> {
-        let foreign = sdist.target.platform != self.native;
-        let known_native = foreign
-            && self
-                .store
-                .built(&sdist.key(sdist.native_scope(self.native))?)?
-                .is_some();
-        if foreign && !known_native {
+        if sdist.target.platform != self.native && !self.holds_machine_code(sdist)? {
             let here = self.build(sdist, self.native)?;
             if here.scope == Scope::Pure {
                 return Ok(here);
             }
         }
         self.build(sdist, sdist.target.platform)
+    }
+
+    /// Whether the package is native as far as that shows without a build: in what was built of it here for the engine's
+    /// own platform, or in its wheel on another one. Then a trial build would cost its time for nothing.
+    fn holds_machine_code(&self, sdist: &Sdist<'_>) -> Result<bool> {
+        let key = sdist.key(sdist.native_scope(self.native))?;
+        if self.store.built(&key)?.is_some() {
+            return Ok(true);
+        }
+        let elsewhere = sdist.elsewhere.map(|file| self.store.file(file));
+        let Some(wheel) = elsewhere.transpose()?.flatten() else {
+            return Ok(false);
+        };
+        let bytes = fs::read(&wheel.path).with_context(|| format!("read {}", wheel.path))?;
+        let wheel = WheelFile::read(wheel.name(), &bytes)?;
+        Ok(!wheel.machine_code().is_empty())
     }
 
     fn build(&self, sdist: &Sdist<'_>, platform: Platform) -> Result<Built> {
@@ -436,6 +449,7 @@ mod tests {
             base: &base,
             builder: None,
             constraints: &[],
+            elsewhere: None,
             pins: &old,
         };
         let key = |sdist: &Sdist<'_>| sdist.key(Scope::Pure).unwrap().directory();

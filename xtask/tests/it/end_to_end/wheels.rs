@@ -88,7 +88,7 @@ struct Index {
     _directory: TempDir,
     server: Child,
     address: String,
-    /// Hashes of copycat's sdist and planted's wheel.
+    /// Hashes of copycat's sdist, planted's wheel, halfway's sdist and its wheel.
     hashes: Vec<String>,
 }
 
@@ -315,6 +315,41 @@ print(json.dumps({"type": "SPEC", "spec": {"connectionSpecification": schema}}))
     on(&stores[2], "127.0.0.1:1/test/wheels", &build("source-own"))
         .says("going on without it")
         .says("linux_x86_64.whl for linux/amd64, built");
+}
+
+/// Where the wheel for one platform holds machine code, the sdist is built on the other one at once.
+#[test]
+fn a_package_that_is_native_on_one_platform_is_not_tried_there() {
+    let _turn = turn();
+    let sandbox = Sandbox::up();
+    let index = Index::start();
+    let file = |name: &str, hash: &str| {
+        format!("{{ url = \"https://index.example/{name}\", hash = \"sha256:{hash}\" }}")
+    };
+    let wheel = "halfway-1.0-cp311-cp311-manylinux2014_x86_64.whl";
+    let files = format!(
+        "sdist = {}\nwheels = [{}]",
+        file("halfway-1.0.tar.gz", &index.hashes[2]),
+        file(wheel, &index.hashes[3])
+    );
+    let main = r#"import json, halfway
+schema = {"$schema": "http://json-schema.org/draft-07/schema#", "type": "object", "title": "made on " + halfway.MACHINE}
+print(json.dumps({"type": "SPEC", "spec": {"connectionSpecification": schema}}))
+"#;
+    let repo = locking("halfway", &files, main);
+    let builder = format!("halfway={}", sandbox.image("library/python"));
+    let variables = [
+        ("PIP_EXTRA_INDEX_URL", index.address.as_str()),
+        ("XTASK_BUILDER_IMAGES", &builder),
+    ];
+    let built = sandbox
+        .on(&repo, &variables, &build("source-own"))
+        .code(0)
+        .says("halfway-1.0-cp311-cp311-linux_aarch64.whl for linux/arm64, built")
+        .json();
+    let machines = specs(&built[0]);
+    assert!(machines[0].contains("made on x86_64"), "{machines:?}");
+    assert!(machines[1].contains("made on aarch64"), "{machines:?}");
 }
 
 #[test]
