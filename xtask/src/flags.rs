@@ -166,6 +166,9 @@ pub struct Bench {
     /// How many connectors the repository of list-changed and memory has; Airbyte's has 606
     #[arg(long, value_name = "N", default_value = "600")]
     pub fleet: NonZeroUsize,
+    /// How many connectors batch has, and base-bump of each kind
+    #[arg(long, value_name = "N", default_value = "20")]
+    pub batch: NonZeroUsize,
     /// The Python connector of the cases that have one
     #[arg(long, value_name = "NAME", default_value = "source-faker")]
     pub connector: ConnectorName,

@@ -27,8 +27,6 @@ use crate::{
     tools::process::Program,
 };
 
-/// How many connectors the batch has.
-const BATCH: usize = 20;
 /// How many manifest-only connectors there are: as many as Airbyte has.
 const MANIFESTS: usize = 384;
 
@@ -216,7 +214,7 @@ impl Measurement<'_> {
     }
 
     fn batch(&self) -> Result<Runs> {
-        let names = fleet::python_copies(self.bed, BATCH)?;
+        let names = fleet::python_copies(self.bed, self.flags.batch.get())?;
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         self.rounds(&[Side::Ours, Side::OldFlow], |side| {
             self.emptied(side, &names)
@@ -241,8 +239,9 @@ impl Measurement<'_> {
 
     /// Connectors of both kinds that were published before, on newer bases.
     fn base_bump(&self) -> Result<Runs> {
-        let mut names = fleet::python_copies(self.bed, BATCH)?;
-        names.extend(fleet::manifest_copies(self.bed, BATCH)?);
+        let count = self.flags.batch.get();
+        let mut names = fleet::python_copies(self.bed, count)?;
+        names.extend(fleet::manifest_copies(self.bed, count)?);
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let registry = self.bed.empty_registry();
         self.published("first", self.bed.publish(&registry, &names)?)?;
