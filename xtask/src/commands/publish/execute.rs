@@ -314,7 +314,7 @@ impl Work<'_> {
         let pushed = push_layout(&self.repository, &made.layout, from)?;
         let line = pushed.to_string();
         if let (Some(scans), Some(scanned)) = (self.run.scans, &done.scanned) {
-            scans.attach(&self.repository, scanned)?;
+            scans.attach(&self.repository, &made.layout, scanned)?;
         }
         drop(done);
         self.log(Step::Push, &line)?;

@@ -308,28 +308,31 @@ impl<'a> Scans<'a> {
         Ok(self.registries.repository(&image))
     }
 
-    /// Attaches the lists of what each half of a published image holds to its manifest: SPDX and CycloneDX.
-    pub fn attach(&self, repository: &Repository<'_>, outcome: &ScanOutcome) -> Result<()> {
+    /// Attaches the lists of what each half of an image holds to its manifest, which was pushed from `layout`: SPDX and
+    /// CycloneDX.
+    pub fn attach(
+        &self,
+        repository: &Repository<'_>,
+        layout: &Layout,
+        outcome: &ScanOutcome,
+    ) -> Result<()> {
         for image in &outcome.images {
-            let subject = Reference::Digest(image.manifest.clone());
-            let subject = repository
-                .manifest(&subject)?
+            let subject = layout.images.get(&image.platform);
+            let subject = subject.map(|half| &half.document);
+            let subject = subject
+                .filter(|document| document.digest == image.manifest)
                 .with_context(|| format!("{} was not pushed", image.manifest))?;
-            for (media_type, path) in [(SPDX, &image.spdx), (CYCLONEDX, &image.cyclonedx)] {
-                if repository.attached(&image.manifest, media_type)?.is_some() {
-                    continue;
-                }
+            let read = |media_type, path: &Utf8PathBuf| {
                 let content = fs::read(path).with_context(|| format!("read {path}"))?;
-                repository
-                    .attach(
-                        &subject,
-                        Attachment {
-                            media_type,
-                            content,
-                        },
-                    )
-                    .with_context(|| format!("attach {path} to {}", image.manifest))?;
-            }
+                anyhow::Ok(Attachment {
+                    media_type,
+                    content,
+                })
+            };
+            let lists = [read(SPDX, &image.spdx)?, read(CYCLONEDX, &image.cyclonedx)?];
+            repository
+                .attach(subject, &lists)
+                .with_context(|| format!("attach what it holds to {}", image.manifest))?;
         }
         Ok(())
     }

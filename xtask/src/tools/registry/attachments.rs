@@ -2,9 +2,10 @@
 //! referrers, else under the tag that the distribution specification gives for registries without such lists.
 
 use anyhow::{Context, Result};
+use oci_spec::image::{Descriptor, ImageIndex};
 use serde_json::{Value, json};
 
-use super::{Blob, BlobContent, Reference, Repository};
+use super::{Arrived, Blob, BlobContent, Reference, Repository};
 use crate::model::{
     image::Digest,
     manifest_document::{Content, Document},
@@ -24,37 +25,54 @@ pub struct Attachment<'a> {
 }
 
 impl Repository<'_> {
-    /// Attaches a document to a manifest of this repository and gives the digest of the manifest that names both.
-    pub fn attach(&self, subject: &Document, attachment: Attachment<'_>) -> Result<Digest> {
-        let content = Document::new(attachment.media_type, attachment.content);
+    /// Attaches documents to a manifest of this repository; one of whose type something is attached already is left out.
+    pub fn attach(&self, subject: &Document, attachments: &[Attachment<'_>]) -> Result<()> {
+        let listed = self.attachments(&subject.digest)?;
+        let is_new = |one: &&Attachment<'_>| of_type(listed.as_ref(), one.media_type).is_none();
+        let new: Vec<&Attachment<'_>> = attachments.iter().filter(is_new).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
         let config = Document::new(EMPTY, b"{}".to_vec());
-        let manifest = json!({
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "artifactType": attachment.media_type,
-            "config": descriptor(&config),
-            "layers": [descriptor(&content)],
-            "subject": descriptor(subject),
-        });
-        for document in [config, content] {
-            let blob = Blob {
-                digest: document.digest,
-                size: document.bytes.len() as u64,
-                content: BlobContent::Bytes(document.bytes),
-            };
-            self.push_blob(&blob, None)?;
+        self.push_document(&config)?;
+        let mut unlisted = Vec::new();
+        for attachment in new {
+            let kind = attachment.media_type;
+            let content = Document::new(kind, attachment.content.clone());
+            let manifest = json!({
+                "schemaVersion": 2,
+                "mediaType": MANIFEST,
+                "artifactType": kind,
+                "config": descriptor(&config),
+                "layers": [descriptor(&content)],
+                "subject": descriptor(subject),
+            });
+            self.push_document(&content)?;
+            let manifest = Document::new(MANIFEST, manifest.to_string().into_bytes());
+            let reference = Reference::Digest(manifest.digest.clone());
+            if self.put_manifest(&reference, &manifest)?.subject.is_none() {
+                let mut entry = descriptor(&manifest);
+                entry["artifactType"] = kind.into();
+                unlisted.push(entry);
+            }
         }
-        let manifest = Document::new(MANIFEST, manifest.to_string().into_bytes());
-        let reference = Reference::Digest(manifest.digest.clone());
-        let put = self.put_manifest(&reference, &manifest)?;
-        if put.subject.is_none() {
-            self.list_under_tag(&subject.digest, &manifest, attachment.media_type)?;
+        match unlisted.is_empty() {
+            true => Ok(()),
+            false => self.list_under_tag(&subject.digest, unlisted),
         }
-        Ok(manifest.digest)
     }
 
-    /// Enters an attachment into the list that stands in for the registry's own.
-    fn list_under_tag(&self, subject: &Digest, manifest: &Document, kind: &str) -> Result<()> {
+    fn push_document(&self, document: &Document) -> Result<Arrived> {
+        let blob = Blob {
+            digest: document.digest.clone(),
+            size: document.bytes.len() as u64,
+            content: BlobContent::Bytes(document.bytes.clone()),
+        };
+        self.push_blob(&blob, None)
+    }
+
+    /// Enters attachments into the list that stands in for the registry's own.
+    fn list_under_tag(&self, subject: &Digest, entries: Vec<Value>) -> Result<()> {
         let tag = fallback_tag(subject)?;
         let listed = self.manifest(&tag)?;
         let mut index: Value = match &listed {
@@ -65,35 +83,28 @@ impl Repository<'_> {
         let manifests = index["manifests"]
             .as_array_mut()
             .with_context(|| format!("{tag} is no list of what is attached to {subject}"))?;
-        if manifests
-            .iter()
-            .any(|one| one["digest"] == *manifest.digest.to_string())
-        {
-            return Ok(());
+        for entry in entries {
+            if manifests.iter().all(|one| one["digest"] != entry["digest"]) {
+                manifests.push(entry);
+            }
         }
-        let mut entry = descriptor(manifest);
-        entry["artifactType"] = kind.into();
-        manifests.push(entry);
         let document = Document::new(INDEX, index.to_string().into_bytes());
         self.put_manifest(&tag, &document)?;
         Ok(())
     }
 
+    /// The list of what is attached to `subject`.
+    fn attachments(&self, subject: &Digest) -> Result<Option<ImageIndex>> {
+        match self.referrers(subject)? {
+            Some(index) => Ok(Some(index)),
+            None => self.listed_under_tag(subject),
+        }
+    }
+
     /// The newest document of this type that is attached to `subject`; None when there is none.
     pub fn attached(&self, subject: &Digest, media_type: &str) -> Result<Option<Vec<u8>>> {
-        let listed = match self.referrers(subject)? {
-            Some(index) => Some(index),
-            None => self.listed_under_tag(subject)?,
-        };
-        let found = listed.as_ref().and_then(|index| {
-            let mut manifests = index.manifests().iter().rev();
-            manifests.find(|one| {
-                one.artifact_type()
-                    .as_ref()
-                    .is_some_and(|kind| kind.to_string() == media_type)
-            })
-        });
-        let Some(descriptor) = found else {
+        let listed = self.attachments(subject)?;
+        let Some(descriptor) = of_type(listed.as_ref(), media_type) else {
             return Ok(None);
         };
         let digest = crate::tools::layout::digest(descriptor)?;
@@ -110,7 +121,7 @@ impl Repository<'_> {
         self.blob(&crate::tools::layout::digest(layer)?).map(Some)
     }
 
-    fn listed_under_tag(&self, subject: &Digest) -> Result<Option<oci_spec::image::ImageIndex>> {
+    fn listed_under_tag(&self, subject: &Digest) -> Result<Option<ImageIndex>> {
         let Some(document) = self.manifest(&fallback_tag(subject)?)? else {
             return Ok(None);
         };
@@ -119,6 +130,16 @@ impl Repository<'_> {
             Content::Manifest(_) => Ok(None),
         }
     }
+}
+
+/// The newest of a list that has this type.
+fn of_type<'l>(listed: Option<&'l ImageIndex>, media_type: &str) -> Option<&'l Descriptor> {
+    let mut manifests = listed?.manifests().iter().rev();
+    manifests.find(|one| {
+        one.artifact_type()
+            .as_ref()
+            .is_some_and(|kind| kind.to_string() == media_type)
+    })
 }
 
 /// `sha256-HEX`: "Referrers Tag Schema" of the distribution specification.

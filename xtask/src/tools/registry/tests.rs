@@ -17,6 +17,7 @@ const POLICY: Policy = Policy {
     first: Duration::from_millis(1),
     longest: Duration::from_millis(1),
 };
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const BODY: &str = r#"{"schemaVersion":2,"manifests":[]}"#;
 
@@ -76,7 +77,7 @@ fn image() -> [Document; 3] {
         let (kind, digest, size) = (&of.media_type, &of.digest, of.bytes.len());
         format!(r#""mediaType":"{kind}","digest":"{digest}","size":{size}"#)
     };
-    let kind = "application/vnd.oci.image.manifest.v1+json";
+    let kind = MANIFEST;
     let text = format!(
         r#"{{"schemaVersion":2,"mediaType":"{kind}","config":{{{}}},"layers":[]}}"#,
         descriptor(&config)
@@ -231,8 +232,55 @@ fn calls() -> Vec<(&'static str, Call, Vec<Answer>, String)> {
         (
             "upload for a mount",
             |r| Ok(format!("{:?}", r.push_blob(&blob(), Some("a/base"))?)),
-            vec![begun, missing, stored],
+            vec![begun, missing.clone(), stored],
             show(&Arrived::Uploaded),
+        ),
+        (
+            "attach two, listed by nobody",
+            |r| {
+                let attachment = |media_type| Attachment {
+                    media_type,
+                    content: BODY.into(),
+                };
+                r.attach(&document(), &["a/a", "a/b"].map(attachment))?;
+                Ok("attached".to_owned())
+            },
+            vec![
+                // Referrers, the tag that stands in for them, the empty configuration.
+                missing.clone(),
+                missing.clone(),
+                ok(""),
+                // Each content and its manifest.
+                ok(""),
+                Answer::status(201),
+                ok(""),
+                Answer::status(201),
+                missing.clone(),
+                Answer::status(201),
+            ],
+            "attached".to_owned(),
+        ),
+        (
+            "attach what is listed",
+            |r| {
+                let attachment = Attachment {
+                    media_type: "a/a",
+                    content: Vec::new(),
+                };
+                r.attach(&document(), &[attachment])?;
+                Ok("attached".to_owned())
+            },
+            vec![Answer::ok(
+                INDEX,
+                BODY.replace(
+                    "[]",
+                    &format!(
+                        r#"[{{"mediaType":"{MANIFEST}","digest":"{}","size":1,"artifactType":"a/a"}}]"#,
+                        digest()
+                    ),
+                ),
+            )],
+            "attached".to_owned(),
         ),
         (
             "referrers",
