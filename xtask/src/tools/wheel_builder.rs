@@ -13,6 +13,7 @@ use serde_json::json;
 use super::{
     docker::Engine,
     package_index::PackageIndex,
+    process::{self, Finished},
     wheel_cache::WheelCache,
     wheel_file::{self, WheelFile},
     wheel_store::{BuiltKey, Origin, Scope, Stored, WheelStore},
@@ -393,9 +394,9 @@ fn applies(text: &str, markers: &pep508_rs::MarkerEnvironment) -> bool {
         .is_ok_and(|requirement| requirement.marker.evaluate(markers, &[]))
 }
 
-fn failed(label: &str, image: &ImageRef, finished: &super::process::Finished) -> Problem {
+fn failed(label: &str, image: &ImageRef, finished: &Finished) -> Problem {
     // The command line holds the whole script and says nothing.
-    let tail = super::process::indent(&finished.tail());
+    let tail = process::indent(&finished.tail());
     if finished.status.code() == Some(NOT_STARTED) {
         let problem = Problem::failure(format!("{label}: {image} can't be started\n{tail}"));
         return problem.help("the engine needs this image: see that `docker pull` of it works");
@@ -416,8 +417,48 @@ fn failed(label: &str, image: &ImageRef, finished: &super::process::Finished) ->
 
 #[cfg(test)]
 mod tests {
+    use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
+
     use super::*;
     use crate::model::target::Interpreter;
+
+    #[test]
+    fn a_failed_build_says_what_to_do_about_it() {
+        let image: ImageRef = "docker.io/library/buildpack-deps:bookworm".parse().unwrap();
+        for (code, printed, message, help) in [
+            (
+                1,
+                "error: command 'gcc' failed",
+                "the build exited with 1",
+                "`builder-images`",
+            ),
+            (
+                1,
+                "ImportError: cython",
+                "the build exited with 1",
+                "`build-constraints`",
+            ),
+            (
+                125,
+                "manifest unknown",
+                "bookworm can't be started",
+                "`docker pull`",
+            ),
+        ] {
+            let finished = Finished {
+                line: "docker run".to_owned(),
+                status: ExitStatus::from_raw(code << 8),
+                stdout: Vec::new(),
+                stderr: printed.into(),
+                timed_out: None,
+                peak_memory: None,
+            };
+            let problem = failed("build lxml", &image, &finished);
+            assert!(problem.message.contains(message), "{problem:?}");
+            assert!(problem.message.contains(printed), "{problem:?}");
+            assert!(problem.help.unwrap().contains(help), "{printed}");
+        }
+    }
 
     #[test]
     fn a_key_says_all_that_makes_another_wheel() {
