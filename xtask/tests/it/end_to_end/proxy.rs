@@ -10,6 +10,8 @@ use std::{
 /// What happens to a request.
 pub enum Verdict {
     Pass,
+    /// Passed on, and the answer never arrives.
+    Lose,
     /// The client gets these bytes; none is a connection that is cut.
     Answer(String),
     /// The client waits until it is killed.
@@ -41,14 +43,18 @@ pub fn before(to: &str, judge: impl Fn(&str) -> Verdict + Send + Sync + 'static)
 
 fn serve(mut client: TcpStream, to: &str, judge: &dyn Fn(&str) -> Verdict) -> io::Result<()> {
     let head = read_head(&mut client);
-    match judge(head.lines().next().unwrap_or_default()) {
-        Verdict::Pass => {
+    let verdict = judge(head.lines().next().unwrap_or_default());
+    match verdict {
+        Verdict::Pass | Verdict::Lose => {
             let mut upstream = TcpStream::connect(to)?;
             let head = head.replacen("\r\n", "\r\nConnection: close\r\n", 1);
             upstream.write_all(head.as_bytes())?;
             let (mut from, mut to) = (client.try_clone()?, upstream.try_clone()?);
             thread::spawn(move || io::copy(&mut from, &mut to));
-            io::copy(&mut upstream, &mut client)?;
+            match verdict {
+                Verdict::Lose => io::copy(&mut upstream, &mut io::sink())?,
+                _ => io::copy(&mut upstream, &mut client)?,
+            };
             client.shutdown(Shutdown::Both)
         }
         Verdict::Answer(bytes) => {
