@@ -10,6 +10,24 @@ pub fn is_code(path: &str) -> bool {
     name != "setup.py" && matches!(ending, Some("py" | "pyc" | "pyi"))
 }
 
+/// Whether a file is named as compiled modules of Python packages are (PEP 3149; `.abi3`), and as no program that cataloguers
+/// know by its name (syft's binary classifiers: `python*`, `lib*`, `php*`).
+pub fn is_extension_module(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let known = ["python", "lib", "php"];
+    name.ends_with(".so")
+        && (name.contains(".cpython-") || name.contains(".abi3."))
+        && !known.iter().any(|known| name.starts_with(known))
+}
+
+/// Whether a program says what it is made of, in one of the forms that cataloguers read whatever it is called: cargo
+/// auditable's section, Go's build information, and the ELF note for packages that systemd and Fedora define.
+pub fn is_marked(program: &[u8]) -> bool {
+    const MARKS: [&[u8]; 3] = [b".dep-v0", b"\xff Go buildinf:", b".note.package"];
+    let marked = |mark: &[u8]| memchr::memmem::find(program, mark).is_some();
+    MARKS.into_iter().any(marked)
+}
+
 /// A layer's files, without a leading slash; directories are not among them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LayerFiles {
@@ -75,6 +93,24 @@ mod tests {
         ] {
             assert_eq!(is_code(path), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn extension_modules_are_told_by_name_and_mark() {
+        for (path, expected) in [
+            ("a/_rust.abi3.so", true),
+            ("a/x.cpython-311-aarch64-linux-gnu.so", true),
+            ("a/libx.cpython-311-x86_64-linux-gnu.so", false),
+            ("a/python_x.abi3.so", false),
+            ("a.libs/libssl.so.3", false),
+            ("a/x.so", false),
+            ("x.cpython-311.pyc", false),
+        ] {
+            assert_eq!(is_extension_module(path), expected, "{path}");
+        }
+        assert!(is_marked(b"\x7fELF...\0.shstrtab\0.dep-v0\0"));
+        assert!(is_marked(b"\x7fELF\xff Go buildinf:\x08"));
+        assert!(!is_marked(b"\x7fELF...\0.shstrtab\0.text\0"));
     }
 
     fn layer(programs: &[&str], others: &[&str]) -> LayerFiles {

@@ -28,9 +28,11 @@ use crate::model::{
 };
 
 /// Changes when other files are left out.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 /// Programs below this size are kept: leaving them out saves nothing. In bytes.
 const SMALL: u64 = 4 << 10;
+/// Programs above this size are kept unread. In bytes.
+const LARGE: u64 = 32 << 20;
 
 /// What is kept of layers, for one version of the cataloguer: another may learn from other files.
 pub struct EvidenceStore {
@@ -105,12 +107,20 @@ impl EvidenceStore {
     /// Unpacks the layer `blob` without its code.
     pub fn make(&self, diff_id: &Digest, blob: &Utf8Path, media_type: &str) -> Result<Evidence> {
         let mut layer = Hashing::new(layer::open(blob, media_type)?);
-        let is_code = |entry: &Entry<'_>| {
-            let named_so = entry.kind.is_file() && evidence::is_code(entry.path);
-            named_so && MachineCode::of(entry.head).is_none()
+        let verdict = |entry: &Entry<'_>| {
+            let is_program = MachineCode::of(entry.head).is_some();
+            match (entry.kind.is_file(), is_program) {
+                (true, false) if evidence::is_code(entry.path) => Verdict::Drop,
+                (true, true)
+                    if evidence::is_extension_module(entry.path) && entry.size <= LARGE =>
+                {
+                    Verdict::KeepIfMarked
+                }
+                _ => Verdict::Keep,
+            }
         };
         let (digest, size) = self
-            .filtered(&mut layer, |entry| !is_code(entry))
+            .filtered(&mut layer, verdict)
             .with_context(|| format!("read layer {blob}"))?;
         // An archive may be padded beyond its end.
         io::copy(&mut layer, &mut io::sink()).with_context(|| format!("read layer {blob}"))?;
@@ -156,7 +166,11 @@ impl EvidenceStore {
                 continue;
             }
             archive.rewind().context("read a layer again")?;
-            let (digest, size) = self.filtered(archive, |entry| !fruitless.contains(entry.path))?;
+            let verdict = |entry: &Entry<'_>| match fruitless.contains(entry.path) {
+                true => Verdict::Drop,
+                false => Verdict::Keep,
+            };
+            let (digest, size) = self.filtered(archive, verdict)?;
             let trimmed = Evidence {
                 digest,
                 size,
@@ -183,17 +197,17 @@ impl EvidenceStore {
         files::write(&self.record(diff_id), &text)
     }
 
-    /// Keeps the entries of an archive that `keeps` says yes to.
+    /// Keeps the entries of an archive that `verdict` is for.
     fn filtered(
         &self,
         archive: impl Read,
-        keeps: impl FnMut(&Entry<'_>) -> bool,
+        verdict: impl FnMut(&Entry<'_>) -> Verdict,
     ) -> Result<(Digest, u64)> {
         fs::create_dir_all(&self.blobs).with_context(|| format!("make {}", self.blobs))?;
         let file = tempfile::NamedTempFile::new_in(&self.blobs)
             .with_context(|| format!("write into {}", self.blobs))?;
         let mut hashing = Hashing::new(file);
-        filter(archive, &mut hashing, keeps)?;
+        filter(archive, &mut hashing, verdict)?;
         let (digest, size, file) = hashing.finish();
         let path = self.blob(&digest);
         file.persist(&path)
@@ -212,19 +226,29 @@ fn list(kept: &Evidence, archive: impl Read) -> Result<LayerFiles> {
         let is_program = entry.size >= SMALL && MachineCode::of(entry.head).is_some();
         let path = entry.path.to_owned();
         match entry.kind {
-            EntryType::Directory => false,
-            EntryType::Regular if is_program => listed.programs.insert(path),
-            _ => listed.others.insert(path),
+            EntryType::Directory => {}
+            EntryType::Regular if is_program => drop(listed.programs.insert(path)),
+            _ => drop(listed.others.insert(path)),
         }
+        Verdict::Drop
     })?;
     Ok(listed)
 }
 
-/// Copies the entries of a tar archive that `keeps` says yes to, each byte for byte with the headers that extend it.
+/// What becomes of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Keep,
+    Drop,
+    /// Kept where its content is [marked](evidence::is_marked).
+    KeepIfMarked,
+}
+
+/// Copies the entries of a tar archive that `verdict` is for, each byte for byte with the headers that extend it.
 fn filter(
     archive: impl Read,
     into: &mut impl Write,
-    mut keeps: impl FnMut(&Entry<'_>) -> bool,
+    mut verdict: impl FnMut(&Entry<'_>) -> Verdict,
 ) -> Result<()> {
     let mut archive = tar::Archive::new(archive);
     // Headers that belong to the next entry, and the name that one of them gives it.
@@ -261,7 +285,13 @@ fn filter(
             size,
             head: &head,
         };
-        if keeps(&item) {
+        let verdict = verdict(&item);
+        if verdict == Verdict::KeepIfMarked {
+            entry.read_to_end(&mut head)?;
+        }
+        if verdict == Verdict::Keep
+            || verdict == Verdict::KeepIfMarked && evidence::is_marked(&head)
+        {
             into.write_all(&extensions)?;
             append(into, header.as_bytes(), &mut head.chain(&mut entry))?;
         }
@@ -340,9 +370,23 @@ mod tests {
         let metadata = file(&format!("{deep}a.dist-info/METADATA"), b"Name: a");
         let disguised = file(&format!("{deep}disguised.py"), &program());
         let named = file("usr/bin/python3.11", &program());
+        let module = |name: &str, more: &[u8]| {
+            let path = format!("{deep}{name}.cpython-311-x86_64-linux-gnu.so");
+            file(&path, &[&program(), more].concat())
+        };
+        let (plain, marked) = (module("plain", b""), module("marked", b"\0.dep-v0\0"));
         let dull = file("usr/lib/dull.so", &program());
         let code = file(&format!("{deep}code.py"), b"import os");
-        let layer = archive(&[code, metadata.clone(), disguised, named.clone(), dull]);
+        let all = [
+            code,
+            metadata.clone(),
+            disguised,
+            named.clone(),
+            dull,
+            plain,
+            marked,
+        ];
+        let layer = archive(&all);
         let blob = root.join("layer");
         fs::write(&blob, &layer).unwrap();
 
@@ -353,8 +397,10 @@ mod tests {
         let kept = fs::read(store.blob(&made.digest)).unwrap();
         assert_eq!(Digest::of(&kept), made.digest);
         let left: Vec<_> = unpacked(&kept).into_iter().map(|(path, _)| path).collect();
-        assert_eq!(left.len(), 4, "{left:?}");
-        assert!(left.iter().all(|path| !path.ends_with("code.py")));
+        assert_eq!(left.len(), 5, "{left:?}");
+        for gone in ["code.py", "plain.cpython"] {
+            assert!(left.iter().all(|path| !path.contains(gone)), "{gone}");
+        }
 
         let names = BTreeSet::from([named.0.clone()]);
         store.trim(std::slice::from_ref(&diff_id), &names).unwrap();
