@@ -35,6 +35,7 @@ use crate::{
         layer::{LayerWriter, Mode, Owner},
         layer_store::LayerStore,
         layout::{Layout, LayoutWriter},
+        machine_check::Seen,
         published_layers::PublishedLayers,
         registry::{Credentials, Registries},
         tree::{Content, Tree},
@@ -61,6 +62,7 @@ struct Assembly<'a> {
     layout: &'a LayoutWriter,
     ignored: IgnoredFiles,
     published: &'a PublishedLayers<'a>,
+    seen: Seen,
 }
 
 /// The Python side of an assembly.
@@ -101,6 +103,7 @@ impl<'a> Assembler<'a> {
             layout: &layout,
             ignored: docker_images::ignored_files(&plan.dockerfile)?,
             published: &self.published,
+            seen: Seen::in_target(&self.context.repo.target()),
         };
         let (mut layers, own) = if let (Some(python), Some(wheels)) = (&plan.python, wheels) {
             let interpreter = Interpreter {
@@ -238,7 +241,7 @@ impl Assembly<'_> {
             None => {
                 let mut tree = Tree::default();
                 add_plain(&mut tree, Owner::Root, python.compiler.standard_library()?);
-                self.layers.make(&key, |writer| tree.write(writer))?
+                self.pack(&key, &tree)?
             }
         };
         let recipe = Recipe {
@@ -360,9 +363,17 @@ impl Assembly<'_> {
                 add_plain(&mut tree, Owner::Root, byte_code);
             }
             known = compiled;
-            self.layers.make(&group.key, |writer| tree.write(writer))?;
+            self.pack(&group.key, &tree)?;
         }
         Ok(())
+    }
+
+    fn pack(&self, key: &Digest, tree: &Tree) -> Result<Layer> {
+        let packed = self.layers.make(key, |writer| tree.write(writer))?;
+        let diff_id = &packed.layer.diff_id;
+        self.seen
+            .packed(&self.plan.platforms, diff_id, &packed.code)?;
+        Ok(packed.layer)
     }
 
     fn own_layer(&self, tree: &Tree) -> Result<NamedLayer> {

@@ -92,9 +92,7 @@ impl<'a> Builder<'a> {
                 return Err(error.context(format!("build image for {}", plan.connector)));
             }
         };
-        let seen = Seen {
-            directory: self.context.repo.target().join("seen-layers"),
-        };
+        let seen = Seen::in_target(&self.context.repo.target());
         let strays = machine_check::layout(&made.layout, &seen)?;
         machine_check::expect_none(&strays, &format!("image {}", plan.image))?;
         step.done(format_args!("{} {}", plan.image, made.layout.digest()));

@@ -6,7 +6,7 @@ use super::platform::Platform;
 pub const HEADER: usize = 1024;
 
 /// A file that holds machine code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MachineCode {
     /// Programs, shared libraries and object files of Linux, with `e_machine` of their header.
     Elf { machine: u16 },

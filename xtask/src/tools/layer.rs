@@ -4,6 +4,7 @@
 //! paths, each directory before what it holds.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{self, Read, Write},
 };
@@ -14,7 +15,11 @@ use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
 use sha2::{Digest as _, Sha256};
 use tar::{EntryType, Header};
 
-use crate::model::{image::Digest, layer::Layer};
+use crate::model::{
+    image::Digest,
+    layer::Layer,
+    machine_code::{HEADER, MachineCode},
+};
 
 /// 1980, the earliest date that a zip archive can hold: what installed files had before.
 const DATE: u64 = 315_532_800;
@@ -39,12 +44,15 @@ pub enum Mode {
 /// A layer that is being written to `W`.
 pub struct LayerWriter<W: Write> {
     archive: tar::Builder<Hashing<GzEncoder<Hashing<W>>>>,
+    code: BTreeSet<MachineCode>,
 }
 
 /// A written layer.
 #[derive(Debug)]
 pub struct Written<W> {
     pub layer: Layer,
+    /// The kinds of machine code in its files.
+    pub code: BTreeSet<MachineCode>,
     pub inner: W,
 }
 
@@ -53,6 +61,7 @@ impl<W: Write> LayerWriter<W> {
         let gzip = flate2::GzBuilder::new().write(Hashing::new(inner), LEVEL);
         LayerWriter {
             archive: tar::Builder::new(Hashing::new(gzip)),
+            code: BTreeSet::new(),
         }
     }
 
@@ -81,10 +90,16 @@ impl<W: Write> LayerWriter<W> {
             Mode::Executable => 0o755,
         };
         let mut whole = content.by_ref().take(size);
+        let mut head = Vec::new();
+        (&mut whole)
+            .take(HEADER as u64)
+            .read_to_end(&mut head)
+            .with_context(|| format!("read {path}"))?;
+        self.code.extend(MachineCode::of(&head));
         self.append(
             path,
             &mut header(EntryType::Regular, mode, owner, size),
-            &mut whole,
+            head.chain(&mut whole),
         )?;
         let lacking = whole.limit();
         let more = content
@@ -111,6 +126,7 @@ impl<W: Write> LayerWriter<W> {
     }
 
     pub fn finish(self) -> Result<Written<W>> {
+        let code = self.code;
         let finish = || -> io::Result<_> {
             let (diff_id, _, gzip) = self.archive.into_inner()?.finish();
             let (digest, size, inner) = gzip.finish()?.finish();
@@ -122,7 +138,7 @@ impl<W: Write> LayerWriter<W> {
             Ok((layer, inner))
         };
         let (layer, inner) = finish().context("finish a layer")?;
-        Ok(Written { layer, inner })
+        Ok(Written { layer, code, inner })
     }
 }
 
@@ -269,6 +285,30 @@ mod tests {
                 "777 0 315532800 usr/link"
             ]
         );
+    }
+
+    #[test]
+    fn machine_code_is_noted_while_it_is_packed() {
+        let mut writer = LayerWriter::new(Vec::new());
+        let mut program = b"\x7fELF\x02\x01".to_vec();
+        program.resize(2 * HEADER, 0);
+        program[18] = 62;
+        for (path, bytes) in [("a", &program[..]), ("b", b"\x7fELF"), ("c", b"")] {
+            writer.file(path, Mode::Plain, Owner::Root, bytes).unwrap();
+        }
+        let written = writer.finish().unwrap();
+        let elf = MachineCode::Elf { machine: 62 };
+        assert_eq!(written.code, BTreeSet::from([elf]));
+        let mut archive = tar::Archive::new(MultiGzDecoder::new(written.inner.as_slice()));
+        let mut first = Vec::new();
+        let mut entries = archive.entries().unwrap();
+        entries
+            .next()
+            .unwrap()
+            .unwrap()
+            .read_to_end(&mut first)
+            .unwrap();
+        assert_eq!(first, program);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::{
     layer::{LayerWriter, diff_id},
     wheel_store::{Usage, entries, mark_used, modified},
 };
-use crate::model::{image::Digest, layer::Layer};
+use crate::model::{image::Digest, layer::Layer, machine_code::MachineCode};
 
 pub struct LayerStore {
     directory: Utf8PathBuf,
@@ -102,6 +102,14 @@ fn records(directory: &Utf8Path) -> Result<Vec<(Utf8PathBuf, Layer)>> {
     Ok(records)
 }
 
+/// A layer that was just packed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packed {
+    pub layer: Layer,
+    /// The kinds of machine code in its files.
+    pub code: BTreeSet<MachineCode>,
+}
+
 impl LayerStore {
     /// The layers in `store`, beside its wheels.
     pub fn in_store(store: &Utf8Path) -> Result<LayerStore> {
@@ -133,7 +141,7 @@ impl LayerStore {
         &self,
         key: &Digest,
         pack: impl FnOnce(&mut LayerWriter<tempfile::NamedTempFile>) -> Result<()>,
-    ) -> Result<Layer> {
+    ) -> Result<Packed> {
         let blobs = self.directory.join(BLOBS);
         fs::create_dir_all(&blobs).with_context(|| format!("make {blobs}"))?;
         let file = tempfile::NamedTempFile::new_in(&blobs)
@@ -147,7 +155,10 @@ impl LayerStore {
             .persist(&path)
             .with_context(|| format!("write {path}"))?;
         self.keep(key, &written.layer)?;
-        Ok(written.layer)
+        Ok(Packed {
+            layer: written.layer,
+            code: written.code,
+        })
     }
 
     /// Keeps a layer that was made elsewhere, when it is what is said of it. `fetch` writes the blob of its digest.
@@ -202,13 +213,13 @@ mod tests {
         let key = Digest::of(b"key");
         assert_eq!(store.get(&key), None);
         let pack = |writer: &mut LayerWriter<_>| writer.file("a", Mode::Plain, Owner::Root, b"a");
-        let made = store.make(&key, pack).unwrap();
+        let made = store.make(&key, pack).unwrap().layer;
         assert_eq!(store.get(&key), Some(made.clone()));
         let blob = store.blob(&made.digest);
         assert_eq!(Digest::of(&fs::read(&blob).unwrap()), made.digest);
         fs::write(&blob, "half").unwrap();
         assert_eq!(store.get(&key), None);
-        assert_eq!(store.make(&key, pack).unwrap(), made);
+        assert_eq!(store.make(&key, pack).unwrap().layer, made);
     }
 
     #[test]
@@ -219,7 +230,7 @@ mod tests {
         let here = LayerStore::in_store(&root.join("here")).unwrap();
         let key = Digest::of(b"key");
         let pack = |writer: &mut LayerWriter<_>| writer.file("a", Mode::Plain, Owner::Root, b"a");
-        let layer = elsewhere.make(&key, pack).unwrap();
+        let layer = elsewhere.make(&key, pack).unwrap().layer;
         let fetch = |digest: &Digest, into: &Utf8Path| {
             fs::create_dir_all(into.parent().unwrap())?;
             fs::copy(elsewhere.blob(digest), into)?;

@@ -1,9 +1,14 @@
 //! Looks at every file of an image's layers: a program for another machine has no place there.
 
-use std::{collections::BTreeMap, fs, io::Read, thread};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::Read,
+    thread,
+};
 
 use anyhow::{Context, Result};
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
     layer,
@@ -131,6 +136,12 @@ pub struct Seen {
 }
 
 impl Seen {
+    pub fn in_target(target: &Utf8Path) -> Seen {
+        Seen {
+            directory: target.join("seen-layers"),
+        }
+    }
+
     /// The same content may be right on one platform and stray on another.
     fn path(&self, platform: Platform, diff_id: &Digest) -> Utf8PathBuf {
         self.directory
@@ -139,6 +150,21 @@ impl Seen {
 
     fn holds(&self, platform: Platform, diff_id: &Digest) -> bool {
         self.path(platform, diff_id).exists()
+    }
+
+    /// Notes that a layer with `code` was looked through while it was packed, for those of `platforms` that it is right on.
+    pub fn packed(
+        &self,
+        platforms: &[Platform],
+        diff_id: &Digest,
+        code: &BTreeSet<MachineCode>,
+    ) -> Result<()> {
+        for platform in platforms {
+            if code.iter().all(|code| code.stray_on(*platform).is_none()) {
+                self.add(*platform, diff_id)?;
+            }
+        }
+        Ok(())
     }
 
     fn add(&self, platform: Platform, diff_id: &Digest) -> Result<()> {
@@ -223,7 +249,6 @@ fn tar_archive(content: impl Read) -> Result<Findings> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use camino::Utf8Path;
     use sha2::{Digest as _, Sha256};
     use std::io::Write;
 
@@ -313,23 +338,26 @@ mod tests {
         let inner = add(root, inner.as_bytes());
         fs::write(root.join("index.json"), format!(r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"{inner}","size":1}}]}}"#)).unwrap();
         let opened = Layout::open(root).unwrap();
-        let seen = Seen {
-            directory: root.join("seen"),
-        };
+        let seen = Seen::in_target(root);
         assert_eq!(
             layout(&opened, &seen).unwrap().len(),
             4,
             "the base's own file too"
         );
-        seen.add(Platform::LinuxAmd64, &base_id.parse().unwrap())
+        let amd64 = BTreeSet::from([MachineCode::Elf { machine: 62 }]);
+        seen.packed(&Platform::ALL, &base_id.parse().unwrap(), &amd64)
             .unwrap();
         assert_eq!(
             layout(&opened, &seen).unwrap().len(),
             4,
             "what is right for amd64 is not for arm64"
         );
-        seen.add(Platform::LinuxArm64, &base_id.parse().unwrap())
-            .unwrap();
+        seen.packed(
+            &[Platform::LinuxArm64],
+            &base_id.parse().unwrap(),
+            &BTreeSet::from([MachineCode::Pe, MachineCode::Elf { machine: 183 }]),
+        )
+        .unwrap();
         let strays = layout(&opened, &seen).unwrap();
         assert_eq!(strays, expected(Platform::LinuxArm64));
         let error = expect_none(&strays, "image x").unwrap_err().to_string();
