@@ -61,10 +61,7 @@ impl Report {
             self.paint("error:", "31;1"),
             chain.join(": ")
         ));
-        if let Some(help) = error
-            .downcast_ref::<Problem>()
-            .and_then(|problem| problem.help.as_ref())
-        {
+        if let Some(help) = Problem::help_of(error) {
             self.note(format_args!("{} {help}", self.paint("help:", "36;1")));
         }
     }

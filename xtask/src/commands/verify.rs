@@ -274,7 +274,11 @@ fn judged(what: What, error: &anyhow::Error) -> Check {
         Exit::Environment | Exit::Interrupted => Standing::Unknown,
         _ => Standing::Wrong,
     };
-    Check::new(what, standing, format!("{error:#}"))
+    Check {
+        what,
+        standing,
+        details: said(error),
+    }
 }
 
 fn half(manifest: &Digest, configuration: &ImageConfiguration) -> Result<Half> {
@@ -348,7 +352,7 @@ impl Again<'_> {
         let checkout = match checkout {
             Ok(checkout) => checkout,
             Err(error) if exit_of(&error) == Exit::Environment => {
-                return Ok(without(Standing::Unknown, &[said(&error)]));
+                return Ok(without(Standing::Unknown, &said(&error)));
             }
             Err(error) => return Err(error),
         };
@@ -384,10 +388,10 @@ impl Again<'_> {
         let (planner, plan) = match planned() {
             Ok(planned) => planned,
             Err(error) => {
-                return Ok(without(
-                    judged(What::Labels, &error).standing,
-                    &[said(&error)],
-                ));
+                let Check {
+                    standing, details, ..
+                } = judged(What::Labels, &error);
+                return Ok(without(standing, &details));
             }
         };
         let differences = verify::labels(&plan.labels, &self.published.halves);
@@ -448,7 +452,7 @@ impl Again<'_> {
                 format!("right on {} platforms", self.platforms.len())
             }),
             [first, ..] => Check {
-                details: failed.iter().map(|error| said(error)).collect(),
+                details: failed.iter().flat_map(|error| said(error)).collect(),
                 ..judged(What::Spec, first)
             },
         }
@@ -476,8 +480,10 @@ impl Again<'_> {
     }
 }
 
-fn said(error: &anyhow::Error) -> String {
-    format!("{error:#}")
+/// An error as a check's details: its words and the next step.
+fn said(error: &anyhow::Error) -> Vec<String> {
+    let help = Problem::help_of(error).map(|help| format!("help: {help}"));
+    std::iter::once(format!("{error:#}")).chain(help).collect()
 }
 
 fn report(context: &Context, flags: &Verify, verified: &Verified) -> Result<Exit> {
@@ -515,4 +521,23 @@ fn report(context: &Context, flags: &Verify, verified: &Verified) -> Result<Exit
         (0, _) => Exit::Environment,
         _ => Exit::Failure,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_looked_at_says_what_to_do() {
+        let help = "git fetch origin 1234";
+        let lacks = |problem: Problem| anyhow::Error::from(problem.help(help));
+        for (error, standing) in [
+            (lacks(Problem::environment("no commit")), Standing::Unknown),
+            (lacks(Problem::failure("no commit")), Standing::Wrong),
+        ] {
+            let check = judged(What::Labels, &error);
+            assert_eq!(check.standing, standing);
+            assert_eq!(check.details, ["no commit", "help: git fetch origin 1234"]);
+        }
+    }
 }

@@ -88,6 +88,11 @@ impl Problem {
         }
     }
 
+    /// The next step to take after an error, where it knows one.
+    pub fn help_of(error: &anyhow::Error) -> Option<&str> {
+        error.downcast_ref::<Problem>()?.help.as_deref()
+    }
+
     /// The same problem with the next step to take.
     pub fn help(mut self, help: impl Into<String>) -> Problem {
         self.help = Some(help.into());

@@ -34,7 +34,7 @@ pub enum Standing {
 pub struct Check {
     pub what: What,
     pub standing: Standing,
-    /// Every difference; of what is right, what it is.
+    /// Every difference; of what is right, what it is; of what went wrong, the next step too.
     pub details: Vec<String>,
 }
 

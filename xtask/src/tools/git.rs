@@ -48,11 +48,15 @@ impl Checkout {
             Ok(asked.status.success())
         };
         if !has(&format!("{commit}^{{commit}}"))? {
+            // An image's date is that of the last commit that touched its connector: one commit alone can't tell it.
+            let shallow = git(root, &["rev-parse", "--is-shallow-repository"])?.read()?;
+            let (clone, whole) = match shallow.trim() {
+                "true" => ("shallow clone", "--unshallow "),
+                _ => ("clone", ""),
+            };
             return Err(
-                Problem::environment(format!("commit {commit} is not in this clone"))
-                    .help(format!(
-                        "`git fetch origin {commit}`, or a clone that is not shallow, has it"
-                    ))
+                Problem::environment(format!("commit {commit} is not in this {clone}"))
+                    .help(format!("git fetch {whole}origin {commit}"))
                     .into(),
             );
         }
@@ -145,6 +149,54 @@ fn https_address(remote: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn help_gets_a_commit_that_the_clone_lacks_with_its_history() {
+        let place = tempfile::tempdir().unwrap();
+        let place = Utf8Path::from_path(place.path()).unwrap();
+        let connector = Utf8Path::new("connector");
+        let origin = place.join("origin");
+        let write = |name: &str| fs::write(origin.join(connector).join(name), name).unwrap();
+        let clone_as = |name: &str, depth: &[&str]| {
+            let (from, to) = (format!("file://{origin}"), place.join(name));
+            let clone = [&["clone", "--quiet"], depth, &[&from, to.as_str()]].concat();
+            git(place, &clone).unwrap().output().unwrap();
+            to
+        };
+        fs::create_dir_all(origin.join(connector)).unwrap();
+        write("first");
+        init(&origin).unwrap();
+        let old = clone_as("old", &[]);
+        write("published");
+        commit_all(&origin, "Publish").unwrap();
+        let commit = commit(&origin).unwrap().unwrap();
+        write("newer");
+        commit_all(&origin, "Go on").unwrap();
+        let shallow = clone_as("shallow", &["--depth=1"]);
+
+        for (root, message) in [
+            (old, format!("commit {commit} is not in this clone")),
+            (
+                shallow,
+                format!("commit {commit} is not in this shallow clone"),
+            ),
+        ] {
+            let tree = root.with_extension("tree");
+            let check_out = || Checkout::new(&root, &commit, &[connector], &tree);
+            let error = check_out().unwrap_err();
+            assert_eq!(error.to_string(), message);
+            let help = Problem::help_of(&error).unwrap();
+            let fetch: Vec<&str> = help.strip_prefix("git ").unwrap().split(' ').collect();
+            git(&root, &fetch).unwrap().output().unwrap();
+
+            let checkout = check_out().unwrap();
+            let directory = checkout.root.join(connector);
+            assert!(directory.join("published").exists() && !directory.join("newer").exists());
+            let touched = ["log", "-1", "--format=%s", "--", "connector/first"];
+            let touched = git(&checkout.root, &touched).unwrap().read().unwrap();
+            assert_eq!(touched, "Begin", "{message}");
+        }
+    }
 
     #[test]
     fn remotes_become_https_without_credentials() {

@@ -540,10 +540,7 @@ fn database(context: &Context, grype: &Grype) -> Result<Database> {
 }
 
 fn with_help(error: &anyhow::Error) -> String {
-    let help = error
-        .downcast_ref::<Problem>()
-        .and_then(|problem| problem.help.as_ref());
-    help.map_or_else(
+    Problem::help_of(error).map_or_else(
         || format!("{error:#}"),
         |help| format!("{error:#}\nhelp: {help}"),
     )
