@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     num::NonZeroUsize,
+    sync::atomic::{AtomicBool, Ordering},
     thread,
 };
 
@@ -32,6 +33,7 @@ use crate::{
         byte_code::{Compiler, Files, Interpreter},
         docker::Engine,
         docker_images,
+        engine_store::Sent,
         layer::{LayerWriter, Mode, Owner},
         layer_store::LayerStore,
         layout::{Layout, LayoutWriter},
@@ -63,6 +65,8 @@ struct Assembly<'a> {
     ignored: IgnoredFiles,
     published: &'a PublishedLayers<'a>,
     seen: Seen,
+    /// There is a layer of packages that was not in the store before.
+    is_new: AtomicBool,
 }
 
 /// The Python side of an assembly.
@@ -88,13 +92,14 @@ impl<'a> Assembler<'a> {
         })
     }
 
-    /// Makes the plan's image as a layout that lacks the layers of its base. `busy` hears what is being done.
+    /// Makes the plan's image as a layout that lacks the layers of its base, and says what an engine may lack of it.
+    /// `busy` hears what is being done.
     pub fn assemble(
         &self,
         plan: &BuildPlan,
         wheels: Option<&Wheels<'_>>,
         busy: impl Fn(&str),
-    ) -> Result<Layout> {
+    ) -> Result<(Layout, Sent)> {
         let base = self.bases.get(&plan.base.used, &plan.platforms)?;
         let layout = LayoutWriter::begin(&plan.layout)?;
         let assembly = Assembly {
@@ -104,6 +109,7 @@ impl<'a> Assembler<'a> {
             ignored: docker_images::ignored_files(&plan.dockerfile)?,
             published: &self.published,
             seen: Seen::in_target(&self.context.repo.target()),
+            is_new: AtomicBool::new(false),
         };
         let (mut layers, own) = if let (Some(python), Some(wheels)) = (&plan.python, wheels) {
             let interpreter = Interpreter {
@@ -141,7 +147,11 @@ impl<'a> Assembler<'a> {
             images.insert(*platform, image);
         }
         let index = assembly::index(&images).map_err(anyhow::Error::msg)?;
-        layout.finish(&index)
+        let lacking = match assembly.is_new.into_inner() {
+            true => Sent::Everything,
+            false => Sent::Small,
+        };
+        Ok((layout.finish(&index)?, lacking))
     }
 }
 
@@ -325,7 +335,9 @@ impl Assembly<'_> {
     /// A layer that this machine lacks, from the repository that the plan names.
     fn take(&self, key: &Digest) -> Option<Layer> {
         let from = self.plan.layers_from.as_ref()?;
-        self.published.take(from, key, self.layers)
+        let taken = self.published.take(from, key, self.layers);
+        self.is_new.fetch_or(taken.is_some(), Ordering::Relaxed);
+        taken
     }
 
     fn named(&self, layer: Layer, holds: &str, recipe: Recipe) -> Result<NamedLayer> {
@@ -373,6 +385,7 @@ impl Assembly<'_> {
         let diff_id = &packed.layer.diff_id;
         self.seen
             .packed(&self.plan.platforms, diff_id, &packed.code)?;
+        self.is_new.store(true, Ordering::Relaxed);
         Ok(packed.layer)
     }
 

@@ -20,6 +20,7 @@ use crate::{
     tools::{
         buildx,
         docker::Engine,
+        engine_store::Sent,
         files::remove_directory,
         layout::Layout,
         machine_check::{self, Seen},
@@ -83,10 +84,11 @@ impl<'a> Builder<'a> {
             _ => by_docker(engine, plan, |line| {
                 step.busy(line);
                 log(line);
-            }),
+            })
+            .map(|layout| (layout, Sent::Everything)),
         };
         let made = match layout {
-            Ok(layout) => Made::new(layout),
+            Ok((layout, lacking)) => Made::new(layout, lacking),
             Err(error) => {
                 step.failed();
                 return Err(error.context(format!("build image for {}", plan.connector)));

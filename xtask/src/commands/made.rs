@@ -21,6 +21,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Made {
     pub layout: Layout,
+    /// What an engine that had an image before this one may lack.
+    lacking: Sent,
     /// Held while the engine takes in a half: one after the other, so that the first can be started soon.
     loading: Mutex<()>,
     /// What the engine had under the image's name before.
@@ -28,9 +30,10 @@ pub struct Made {
 }
 
 impl Made {
-    pub fn new(layout: Layout) -> Made {
+    pub fn new(layout: Layout, lacking: Sent) -> Made {
         Made {
             layout,
+            lacking,
             loading: Mutex::default(),
             previous: OnceLock::new(),
         }
@@ -77,7 +80,7 @@ impl Made {
                 .engine
                 .run_spec(&plan.image, check.platform, check.limit)
         };
-        let sent = self.send(context, plan, check.platform, Sent::Small)?;
+        let sent = self.send(context, plan, check.platform, self.lacking)?;
         let finished = run()?;
         if sent == Some(Sent::Small) && finished.status.code() == Some(NOT_STARTED) {
             self.load(context, plan, check.platform)?;
