@@ -47,7 +47,7 @@ use crate::{
 };
 
 /// Changes when wheels are laid out, compiled or packed in another way.
-const FORMAT: &str = "3";
+const FORMAT: &str = "4";
 
 /// What all assemblies of one run share.
 pub struct Assembler<'a> {

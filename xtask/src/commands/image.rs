@@ -85,7 +85,7 @@ impl<'a> Builder<'a> {
                 step.busy(line);
                 log(line);
             })
-            .map(|layout| (layout, Sent::Everything)),
+            .map(|layout| (layout, Sent::Small)),
         };
         let made = match layout {
             Ok((layout, lacking)) => Made::new(layout, lacking),

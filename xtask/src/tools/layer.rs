@@ -43,7 +43,7 @@ pub enum Mode {
 
 /// A layer that is being written to `W`.
 pub struct LayerWriter<W: Write> {
-    archive: tar::Builder<Hashing<GzEncoder<Hashing<W>>>>,
+    archive: tar::Builder<Hashing<Blocks<GzEncoder<Hashing<W>>>>>,
     code: BTreeSet<MachineCode>,
 }
 
@@ -60,7 +60,7 @@ impl<W: Write> LayerWriter<W> {
     pub fn new(inner: W) -> LayerWriter<W> {
         let gzip = flate2::GzBuilder::new().write(Hashing::new(inner), LEVEL);
         LayerWriter {
-            archive: tar::Builder::new(Hashing::new(gzip)),
+            archive: tar::Builder::new(Hashing::new(Blocks::new(gzip))),
             code: BTreeSet::new(),
         }
     }
@@ -128,8 +128,8 @@ impl<W: Write> LayerWriter<W> {
     pub fn finish(self) -> Result<Written<W>> {
         let code = self.code;
         let finish = || -> io::Result<_> {
-            let (diff_id, _, gzip) = self.archive.into_inner()?.finish();
-            let (digest, size, inner) = gzip.finish()?.finish();
+            let (diff_id, _, blocks) = self.archive.into_inner()?.finish();
+            let (digest, size, inner) = blocks.finish()?.finish()?.finish();
             let layer = Layer {
                 digest,
                 diff_id,
@@ -162,6 +162,47 @@ fn header(kind: EntryType, mode: u32, owner: Owner, size: u64) -> Header {
     header.set_uid(id);
     header.set_gid(id);
     header
+}
+
+/// Hands on what is written in blocks of one size: what a compressor makes depends on the pieces that it gets.
+struct Blocks<W> {
+    inner: W,
+    block: Vec<u8>,
+}
+
+/// In bytes.
+const BLOCK: usize = 64 << 10;
+
+impl<W: Write> Blocks<W> {
+    fn new(inner: W) -> Blocks<W> {
+        Blocks {
+            inner,
+            block: Vec::with_capacity(BLOCK),
+        }
+    }
+
+    /// Hands on the last block, which may be shorter.
+    fn finish(mut self) -> io::Result<W> {
+        self.inner.write_all(&self.block)?;
+        Ok(self.inner)
+    }
+}
+
+impl<W: Write> Write for Blocks<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = bytes.len().min(BLOCK - self.block.len());
+        self.block.extend_from_slice(&bytes[..count]);
+        if self.block.len() == BLOCK {
+            self.inner.write_all(&self.block)?;
+            self.block.clear();
+        }
+        Ok(count)
+    }
+
+    /// What is not a block yet stays.
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
 }
 
 /// Hashes and counts what is written or read through it.
@@ -311,8 +352,34 @@ mod tests {
         assert_eq!(first, program);
     }
 
+    /// Gives at most so many bytes at a time.
+    struct Sips<'a>(&'a [u8], usize);
+
+    impl Read for Sips<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let count = self.1.min(buffer.len());
+            self.0.read(&mut buffer[..count])
+        }
+    }
+
     #[test]
     fn equal_content_makes_equal_bytes() {
         assert_eq!(written().inner, written().inner);
+        let words = (0..60_000_u64).map(|number| format!("{} ", number * number % 9973));
+        let text = words.collect::<String>().into_bytes();
+        let packed = |sip: usize| {
+            let mut writer = LayerWriter::new(Vec::new());
+            for path in ["a", "b"] {
+                let (size, content) = (text.len() as u64, Sips(&text, sip));
+                writer
+                    .copy(path, Mode::Plain, Owner::Root, size, content)
+                    .unwrap();
+            }
+            writer.finish().unwrap().inner
+        };
+        let whole = packed(usize::MAX);
+        for sip in [1000, 4097, 70_000] {
+            assert_eq!(packed(sip), whole, "however it is read");
+        }
     }
 }
