@@ -99,11 +99,12 @@ pub fn verify(image: &str) -> Result<()> {
     Ok(())
 }
 
-/// Who issues the certificate of a keyless signature, and whom it is for as a regular expression.
+/// Who issues the certificate of a keyless signature, and whom it is for as a regular expression. A dot is all that a
+/// repository's name can hold of those.
 fn keyless(repository: &str) -> [String; 2] {
     [
         "https://token.actions.githubusercontent.com".to_owned(),
-        format!("^https://github.com/{repository}/"),
+        format!(r"^https://github\.com/{}/", repository.replace('.', r"\.")),
     ]
 }
 
@@ -135,4 +136,15 @@ fn insecure(image: &str) -> impl Iterator<Item = &'static str> {
     is_loopback(host)
         .then_some("--allow-insecure-registry")
         .into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dot_in_the_repository_stands_for_no_other_name() {
+        let [_, identity] = keyless("acme/my.fleet");
+        assert_eq!(identity, r"^https://github\.com/acme/my\.fleet/");
+    }
 }
