@@ -1,6 +1,11 @@
 //! Gathers what a build plan is made from: files, history, the base image's Python.
 
-use std::{collections::BTreeSet, fs, io::ErrorKind};
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::ErrorKind,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -52,6 +57,7 @@ pub struct Planner<'a> {
     ask: Ask,
     pub docker_images: Utf8PathBuf,
     revisions: Revisions,
+    said_cut_off: AtomicBool,
 }
 
 impl<'a> Planner<'a> {
@@ -73,6 +79,7 @@ impl<'a> Planner<'a> {
             ask,
             docker_images: context.docker_images()?,
             revisions: Revisions::read(&context.repo.root, connectors.as_ref())?,
+            said_cut_off: AtomicBool::new(false),
         })
     }
 
@@ -107,6 +114,16 @@ impl<'a> Planner<'a> {
         let config = &self.context.resolved.config;
         let repo = &self.context.repo;
         let revision = self.revisions.of(&connector.directory)?;
+        let changed = revision.as_ref().and_then(|one| one.changed.as_ref());
+        if changed.is_some_and(|changed| changed.cut_off)
+            && !self.said_cut_off.swap(true, Ordering::Relaxed)
+        {
+            self.context.report.warning(format_args!(
+                "{}: this clone is shallow, so images carry the date of its oldest commit and not of the last that \
+                 touched them, and have other digests than elsewhere; `git fetch --unshallow` gets the history",
+                connector.name
+            ));
+        }
         let python = match connector.language {
             Some(Language::Python) => Some(self.python(connector)?),
             Some(Language::ManifestOnly) => {

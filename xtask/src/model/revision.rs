@@ -22,4 +22,6 @@ pub struct Changed {
     pub epoch: u64,
     /// RFC 3339 in UTC, as `org.opencontainers.image.created` wants it.
     pub date: String,
+    /// The clone's history ends at that commit, so an older one may be meant.
+    pub cut_off: bool,
 }

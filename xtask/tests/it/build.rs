@@ -341,6 +341,27 @@ fn an_engine_gets_the_layers_without_which_nothing_starts() {
 }
 
 #[test]
+fn a_shallow_clone_dates_no_image_in_silence() {
+    let repo = one();
+    repo.commit(".");
+    let repo = repo.file("docs/note.md", "later");
+    repo.commit(".");
+    let clone = repo.scratch().join("clone");
+    let address = format!("file://{}", repo.root().display());
+    let mut git = std::process::Command::new("git");
+    git.args(["clone", "--quiet", "--depth=1", &address])
+        .arg(&clone);
+    assert!(git.status().unwrap().success());
+    let dry = ["connector", "build", "source-a", "--dry-run"];
+    let whole = repo.xtask().run(&dry).code(0);
+    let shallow = [&["-C", clone.to_str().unwrap()], &dry[..]].concat();
+    let shallow = repo.xtask().run(&shallow).code(0);
+    let warning = "source-a: this clone is shallow, so images carry the date of its oldest commit";
+    assert!(!whole.stderr.contains(warning), "{whole:?}");
+    shallow.says(warning).says("git fetch --unshallow");
+}
+
+#[test]
 fn attestations_are_asked_of_buildkit_and_an_assembled_image_has_none() {
     let repo = one();
     let ask = |flags: &[&str]| {

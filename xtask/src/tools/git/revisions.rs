@@ -58,7 +58,7 @@ impl Revisions {
                 "log",
                 "-1",
                 "--date=format-local:%Y-%m-%dT%H:%M:%SZ",
-                "--format=%ct %cd",
+                "--format=%ct %cd %D",
                 "--",
                 directory.as_str(),
             ],
@@ -97,9 +97,35 @@ fn checked_out(root: &Utf8Path) -> Result<Option<(String, String)>> {
 }
 
 fn parse_changed(text: &str) -> Option<Changed> {
-    let (epoch, date) = text.split_once(' ')?;
+    let mut words = text.splitn(3, ' ');
     Some(Changed {
-        epoch: epoch.parse().ok()?,
-        date: date.to_owned(),
+        epoch: words.next()?.parse().ok()?,
+        date: words.next()?.to_owned(),
+        // git's name for where a shallow clone ends.
+        cut_off: words
+            .next()
+            .is_some_and(|names| names.split(", ").any(|name| name == "grafted")),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_edge_of_a_shallow_clone_is_told_from_a_commit() {
+        for (log, expected) in [
+            ("1 1970-01-01T00:00:01Z", Some(false)),
+            (
+                "1 1970-01-01T00:00:01Z HEAD -> main, tag: grafted-1",
+                Some(false),
+            ),
+            ("1 1970-01-01T00:00:01Z grafted, HEAD -> main", Some(true)),
+            ("1 1970-01-01T00:00:01Z grafted", Some(true)),
+            ("", None),
+        ] {
+            let changed = parse_changed(log);
+            assert_eq!(changed.map(|changed| changed.cut_off), expected, "{log}");
+        }
+    }
 }
