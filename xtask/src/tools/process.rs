@@ -17,7 +17,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, setpriority_process};
 
 use crate::model::problem::{Exit, Problem};
 
@@ -80,7 +80,11 @@ pub struct Program {
     input: Option<Input>,
     output: Option<Output>,
     memory: Memory,
+    gives_way: bool,
 }
+
+/// As `nice` does by itself.
+const NICENESS: i32 = 10;
 
 /// Whether a running program's memory is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +110,7 @@ impl From<xshell::Cmd<'_>> for Program {
             input: None,
             output: None,
             memory: Memory::Ignored,
+            gives_way: false,
         }
     }
 }
@@ -128,6 +133,12 @@ impl Program {
     /// Ends the program when it runs longer than this.
     pub fn limit(mut self, limit: Duration) -> Program {
         self.limit = Some(limit);
+        self
+    }
+
+    /// Has the program leave the processors to whatever else runs: for work beside something that takes longer.
+    pub fn giving_way(mut self) -> Program {
+        self.gives_way = true;
         self
     }
 
@@ -200,6 +211,10 @@ impl Program {
             .spawn()
             .map_err(|error| start_error(&self.command, &self.line, error))?;
         let group = Group::of(&child);
+        if self.gives_way {
+            // One that can't be is only faster.
+            let _ = setpriority_process(Some(Pid::from_child(&child)), NICENESS);
+        }
         let waiting = thread::current();
         let (waited, stdout, stderr) = thread::scope(|scope| {
             let writer = child.stdin.take().zip(input);

@@ -57,6 +57,8 @@ pub fn catalog(
         .env("SYFT_CHECK_FOR_APP_UPDATE", "false")
         // Go's collector takes a third of the time otherwise; syft is gone before memory matters.
         .env("GOGC", "400")
+        // The spec of an emulated platform, which runs beside it, takes longer.
+        .giving_way()
         .limit(CATALOG)
         .output()
         .with_context(|| format!("list what {name} holds"))?;

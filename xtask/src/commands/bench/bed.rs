@@ -1,6 +1,12 @@
 //! What is measured on: a clone of the repository, with the engine, and a part of the registry of its own.
 
-use std::{cell::Cell, collections::BTreeMap, fs, os::unix::fs::symlink};
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::symlink,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -269,7 +275,9 @@ impl<'a> Bed<'a> {
             write(&path, &text.replacen(&version, &next.to_string(), 1))?;
         }
         let module = directory.join(connector.name.snake()).join("__init__.py");
-        write(&module, &format!("RELEASE = \"{next}\"\n"))?;
+        // A line that no earlier bench left in the builder's cache.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos();
+        write(&module, &format!("RELEASE = \"{next} at {now}\"\n"))?;
         git::commit_all(&self.repo.root, "Release")
     }
 
