@@ -209,6 +209,41 @@ fn the_image_that_was_tested_is_what_the_registry_serves() {
 }
 
 #[test]
+fn what_the_builder_attests_is_no_platform() {
+    let _turn = turn();
+    let run = |verb: &str, more: &[&str]| {
+        let finished =
+            sandboxed(&[&["connector", verb, "source-pokeapi", "--json"], more].concat());
+        finished.code(0).json()
+    };
+    let publish = |more: &[&str]| {
+        let flags = [&["--dry-run=false"], more].concat();
+        run("publish", &flags)["connectors"][0].clone()
+    };
+    let published = publish(&["--provenance", "--force-publish"]);
+    assert_eq!(published["outputs"]["platforms"], "linux/amd64,linux/arm64");
+    let (digest, image) = (&published["digest"], published["image"].as_str().unwrap());
+    let raw = docker(&["buildx", "imagetools", "inspect", "--raw", image]).code(0);
+    let index = raw.json();
+    let manifests = index["manifests"].as_array().unwrap().iter();
+    let architectures = manifests.map(|one| one["platform"]["architecture"].as_str().unwrap());
+    let mut architectures: Vec<&str> = architectures.collect();
+    architectures.sort();
+    assert_eq!(architectures, ["amd64", "arm64", "unknown", "unknown"]);
+
+    let again = publish(&[]);
+    assert_eq!(
+        (&again["action"], &again["digest"]),
+        (&json!("exists"), digest)
+    );
+    let verified = run("verify", &[]);
+    assert_eq!(&verified["digest"], digest, "{verified}");
+    // The next test finds what it would find alone.
+    let plain = publish(&["--force-publish"]);
+    assert_ne!(&plain["digest"], digest);
+}
+
+#[test]
 fn a_version_is_published_kept_repaired_guarded_and_replaced() {
     let (registry, repo) = (Registry::start(), one());
     let first = registry.publish(&repo, &["--push-latest"], 0);
