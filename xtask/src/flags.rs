@@ -515,7 +515,7 @@ pub struct Publish {
     pub force_publish: bool,
     /// Sign what is pushed with cosign: with the key in COSIGN_PRIVATE_KEY (COSIGN_PASSWORD), else keyless, by the identity
     /// of the workflow
-    #[arg(long)]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = ArgAction::Set)]
     pub sign: bool,
     /// main tags with the version, pre-release with VERSION-dev.COMMIT
     #[arg(long, value_name = "TYPE", default_value = "main")]

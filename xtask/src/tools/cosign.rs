@@ -17,6 +17,8 @@ const SIGN: Duration = Duration::from_secs(180);
 const KEY: &str = "COSIGN_PRIVATE_KEY";
 /// Holds the public key itself, in PEM.
 const PUBLIC_KEY: &str = "COSIGN_PUBLIC_KEY";
+/// What a job of Actions has when it may ask for an identity.
+const IDENTITY: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
 
 /// Whether what is pushed is signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,9 @@ pub fn ready() -> Result<Signing, Problem> {
 
 /// Signs `image`, which is named by its digest, with the registry credentials of docker's configuration directory. A
 /// signature by key is not entered in the public log.
+///
+/// # Errors
+/// With cosign's own words; where it had neither key nor identity, with how it gets one.
 pub fn sign(image: &str, configuration: Option<&Path>) -> Result<()> {
     let shell = Shell::new().context("open a shell")?;
     let mut flags = vec!["--yes"];
@@ -49,11 +54,16 @@ pub fn sign(image: &str, configuration: Option<&Path>) -> Result<()> {
     if let Some(directory) = configuration {
         shell.set_var("DOCKER_CONFIG", directory);
     }
-    Program::from(cmd!(shell, "cosign sign {flags...} {image}"))
+    let signed = Program::from(cmd!(shell, "cosign sign {flags...} {image}"))
         .limit(SIGN)
         .output()
-        .with_context(|| format!("sign {image}"))?;
-    Ok(())
+        .with_context(|| format!("sign {image}"));
+    match signed {
+        Err(error) if !by_key() && !is_set(IDENTITY) => Err(Problem::again(&error)
+            .help("keyless signing takes a job with `permissions: id-token: write`; or set COSIGN_PRIVATE_KEY to a key in PEM")
+            .into()),
+        signed => signed.map(drop),
+    }
 }
 
 /// The tag that cosign keeps the signatures of an image under: its digest, with `-` for `:` (cosign's SPEC.md,

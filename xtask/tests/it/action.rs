@@ -195,6 +195,7 @@ fn inputs_and_outputs_are_those_of_the_old_action_and_a_few_more() {
             ("dry-run", false, Some("true")),
             ("force-publish", false, Some("false")),
             ("release-type", false, Some("main")),
+            ("sign", false, Some("false")),
             ("docker-hub-username", true, None),
             ("docker-hub-password", true, None),
             ("pypi-token", false, Some("")),
@@ -262,6 +263,7 @@ fn every_input_reaches_xtask_as_one_word_or_as_a_variable() {
             "--dry-run=true",
             "--force-publish=false",
             "--release-type=main",
+            "--sign=false",
             "--",
             "source-a",
         ]
@@ -298,7 +300,7 @@ fn bug_5_no_input_can_become_shell_text() {
                 "{input}: {text}"
             );
             let arguments = job.recorded("arguments");
-            assert_eq!(arguments.len(), 11, "{input}: {text}: {arguments:?}");
+            assert_eq!(arguments.len(), 12, "{input}: {text}: {arguments:?}");
             let words = arguments
                 .iter()
                 .chain(&job.recorded("variables"))
@@ -309,7 +311,7 @@ fn bug_5_no_input_can_become_shell_text() {
                 .filter(|word| *word == text || word.ends_with(&format!("={text}")));
             assert_eq!(whole.count(), 1, "{input}: {words:?}");
             // Behind `--` nothing is a flag.
-            assert_eq!(arguments[9], "--");
+            assert_eq!(arguments[10], "--");
         }
     }
 }

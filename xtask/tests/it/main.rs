@@ -18,4 +18,5 @@ mod package;
 mod python;
 mod seed_bugs;
 mod selection;
+mod sign;
 mod tool_checks;
