@@ -61,4 +61,6 @@ pub struct Exposure {
     pub standing: Standing,
     /// Whether the image at `latest` is without it; None when that is not known.
     pub new: Option<bool>,
+    /// Where it is mended: the line, from 1, of the lock file that pins it or of metadata.yaml that names the base image.
+    pub line: Option<usize>,
 }

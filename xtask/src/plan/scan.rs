@@ -1,7 +1,11 @@
 //! What the vulnerabilities of an image mean: which count, who can mend them, and whether they stop a publish.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    str::FromStr as _,
+};
 
+use pep508_rs::PackageName;
 use serde::Serialize;
 
 use crate::model::{
@@ -111,6 +115,7 @@ pub fn judge(connector: &str, halves: &[Half], scan: &Scan) -> Vec<Exposure> {
                     platforms: Vec::new(),
                     origin,
                     new,
+                    line: None,
                 });
             if !exposure.platforms.contains(&half.platform) {
                 exposure.platforms.push(half.platform);
@@ -126,6 +131,26 @@ pub fn judge(connector: &str, halves: &[Half], scan: &Scan) -> Vec<Exposure> {
         )
     });
     exposures
+}
+
+/// The line that mends it, from 1: that of its package in the text of the lock file, or of the base image in metadata.yaml.
+pub fn line(exposure: &Exposure, lock: &str, metadata: &str) -> Option<usize> {
+    let number = |text: &str, wanted: &dyn Fn(&str) -> bool| {
+        let found = text.lines().position(|line| wanted(line.trim()))?;
+        Some(found + 1)
+    };
+    match exposure.origin {
+        Origin::Connector => {
+            let package = PackageName::from_str(&exposure.vulnerability.package).ok()?;
+            number(lock, &|line| {
+                let name = line.strip_prefix("name = \"");
+                let name = name.and_then(|name| name.strip_suffix('"'));
+                name.is_some_and(|name| PackageName::from_str(name).as_ref() == Ok(&package))
+            })
+        }
+        Origin::BaseImage => number(metadata, &|line| line.starts_with("baseImage:")),
+        Origin::Unknown => None,
+    }
 }
 
 /// A package that the connector installs over the base's lies in a layer of its own.
@@ -315,6 +340,29 @@ mod tests {
             connector: connector.map(str::to_owned),
             reason: "not reachable".to_owned(),
             until: "2026-12-31".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_line_is_that_of_the_package_or_of_the_base_image() {
+        let lock = "[[package]]\nname = \"a-b\"\n\n[[package]]\nname = \"a\"\n";
+        let metadata = "data:\n  connectorBuildOptions:\n    baseImage: x\n";
+        for (package, origin, expected) in [
+            ("A_b", Origin::Connector, Some(2)),
+            ("a", Origin::Connector, Some(5)),
+            ("b", Origin::Connector, None),
+            ("no name of Python's", Origin::Connector, None),
+            ("libstdc++6", Origin::BaseImage, Some(3)),
+            ("a", Origin::Unknown, None),
+        ] {
+            let found = Vulnerability {
+                package: package.to_owned(),
+                ..vulnerability("A", Severity::High, &[], 'a')
+            };
+            let halves = [half(Platform::LinuxAmd64, vec![found])];
+            let mut exposure = judge("source-a", &halves, &Scan::default()).remove(0);
+            exposure.origin = origin;
+            assert_eq!(line(&exposure, lock, metadata), expected, "{package}");
         }
     }
 

@@ -46,11 +46,7 @@ pub fn text(exposures: &[Exposure]) -> String {
                 fixed_in(one),
                 one.origin.as_str().to_owned(),
                 platform::join(&one.platforms),
-                match one.new {
-                    Some(true) => "new".to_owned(),
-                    Some(false) => "known".to_owned(),
-                    None => "?".to_owned(),
-                },
+                latest(one).to_owned(),
                 standing(&one.standing),
             ]
         })
@@ -68,6 +64,15 @@ pub fn text(exposures: &[Exposure]) -> String {
         ],
         &rows,
     )
+}
+
+/// What the image at `latest` says to it.
+fn latest(exposure: &Exposure) -> &'static str {
+    match exposure.new {
+        Some(true) => "new",
+        Some(false) => "known",
+        None => "?",
+    }
 }
 
 fn fixed_in(exposure: &Exposure) -> String {
@@ -146,7 +151,7 @@ fn result(exposed: &Exposed<'_>, exposure: &Exposure) -> Value {
         "message": { "text": message(exposed, exposure) },
         "locations": [{ "physicalLocation": {
             "artifactLocation": { "uri": encoded(&exposed.file(exposure)), "uriBaseId": "%SRCROOT%" },
-            "region": { "startLine": 1 },
+            "region": { "startLine": exposure.line.unwrap_or(1) },
         } }],
         "partialFingerprints": { "exposure/v1": format!(
             "{}:{}:{}", exposed.connector, exposure.vulnerability.id, exposure.vulnerability.package
@@ -190,8 +195,9 @@ pub fn annotations(all: &[Exposed<'_>], kind: &str) -> Vec<String> {
     counting.sort_by_key(|(_, one)| std::cmp::Reverse(one.vulnerability.severity));
     let line = |(exposed, one): &(&Exposed<'_>, &Exposure)| {
         format!(
-            "::{kind} file={},title={}::{}",
+            "::{kind} file={},line={},title={}::{}",
             property(&exposed.file(one)),
+            one.line.unwrap_or(1),
             property(&format!("{} {}", exposed.connector, one.vulnerability.id)),
             data(&message(exposed, one))
         )
@@ -199,18 +205,30 @@ pub fn annotations(all: &[Exposed<'_>], kind: &str) -> Vec<String> {
     counting.iter().take(ANNOTATIONS).map(line).collect()
 }
 
-/// A table for the step summary.
-pub fn markdown(exposed: &Exposed<'_>) -> String {
+/// A workflow command for a scan that did not run.
+pub fn failure(connector: &str, error: &str, kind: &str) -> String {
+    let title = property(&format!("{connector} scan-failed"));
+    let message = format!("the vulnerability scan did not run: {error}");
+    format!("::{kind} title={title}::{}", data(&message))
+}
+
+/// The same for the step summary.
+pub fn failure_markdown(connector: &str, error: &str) -> String {
+    format!(
+        "### {connector}: scan-failed\n\nThe vulnerability scan did not run:\n\n````\n{error}\n````\n\n"
+    )
+}
+
+/// A table for the step summary, and what it comes to.
+pub fn markdown(exposed: &Exposed<'_>, conclusion: &[String]) -> String {
     let mut text = format!("### {}: vulnerabilities\n\n", exposed.connector);
-    if exposed.exposures.is_empty() {
-        text.push_str("None found.\n");
-        return text;
+    if !exposed.exposures.is_empty() {
+        text.push_str("| Severity | Advisory | Package | Fixed in | From | Platforms | Latest | Counts |\n|---|---|---|---|---|---|---|---|\n");
     }
-    text.push_str("| Severity | Advisory | Package | Fixed in | From | Platforms | Counts |\n|---|---|---|---|---|---|---|\n");
     for one in exposed.exposures {
         let found = &one.vulnerability;
         text.push_str(&format!(
-            "| {} | [{}]({}) | {} {} | {} | {} | {} | {} |\n",
+            "| {} | [{}]({}) | {} {} | {} | {} | {} | {} | {} |\n",
             found.severity,
             found.id,
             found.address,
@@ -219,10 +237,12 @@ pub fn markdown(exposed: &Exposed<'_>) -> String {
             fixed_in(one),
             one.origin.as_str(),
             platform::join(&one.platforms),
+            latest(one),
             standing(&one.standing).replace('|', "\\|")
         ));
     }
-    text
+    let items = conclusion.iter().map(|line| format!("- {line}\n"));
+    text + "\n" + &items.collect::<String>() + "\n"
 }
 
 #[cfg(test)]
@@ -248,6 +268,7 @@ mod tests {
             origin,
             standing,
             new: Some(true),
+            line: Some(7),
         }
     }
 
@@ -311,6 +332,8 @@ mod tests {
                 &json!("c/source-a/metadata.yaml")
             )
         );
+        let region = &run["results"][0]["locations"][0]["physicalLocation"]["region"];
+        assert_eq!(region["startLine"], 7);
         assert_eq!(
             (&run["results"][0]["level"], &run["results"][1]["level"]),
             (&json!("error"), &json!("note"))
@@ -328,7 +351,9 @@ mod tests {
         let lines = annotations(&[exposed(&all)], "warning");
         assert_eq!(lines.len(), 1);
         assert!(
-            lines[0].starts_with("::warning file=c/source-a/poetry.lock,title=source-a GHSA-x::"),
+            lines[0].starts_with(
+                "::warning file=c/source-a/poetry.lock,line=7,title=source-a GHSA-x::"
+            ),
             "{}",
             lines[0]
         );

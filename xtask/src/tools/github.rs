@@ -10,6 +10,9 @@ use std::{
 
 use anyhow::{Context, Result};
 
+/// GitHub takes 1 MiB of summary from a step; a publish writes two of this length at most.
+pub const SUMMARY: usize = 500_000;
+
 /// Whether a step of Actions runs this, which reads annotations from what is printed.
 pub fn is_runner() -> bool {
     env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true")

@@ -99,12 +99,15 @@ impl RunRecord {
             .with_context(|| format!("write to {}/{EVENTS}", self.directory))
     }
 
+    /// The log of a connector's step.
+    pub fn log_of(&self, connector: &ConnectorName, step: &str) -> Utf8PathBuf {
+        let directory = self.directory.join(connector.as_str());
+        directory.join(format!("{step}.log"))
+    }
+
     /// Adds to the log of a connector's step.
     pub fn log(&self, connector: &ConnectorName, step: &str, text: &str) -> Result<()> {
-        let path = self
-            .directory
-            .join(connector.as_str())
-            .join(format!("{step}.log"));
+        let path = self.log_of(connector, step);
         let write = || -> std::io::Result<()> {
             fs::create_dir_all(path.parent().unwrap_or(&self.directory))?;
             let mut file = OpenOptions::new().create(true).append(true).open(&path)?;

@@ -278,6 +278,14 @@ impl Work<'_> {
         };
         self.log(Step::Scan, &outcome.lines().join("\n"))?;
         outcome.warn(self.run.context);
+        if let (Verdict::Found, Some(sarif)) = (outcome.verdict, &outcome.sarif) {
+            let connector = &self.plan.target.connector;
+            let table = self.run.record.log_of(connector, Step::Scan.as_str());
+            let report = self.run.context.report;
+            report.note(format_args!(
+                "they are listed in {table}, for code scanning in {sarif}"
+            ));
+        }
         let summary = match outcome.verdict {
             Verdict::ScanFailed => outcome.verdict.as_str().to_owned(),
             _ => outcome.counts.summary(),

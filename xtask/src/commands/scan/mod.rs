@@ -25,7 +25,6 @@ use crate::{
         connector::{Connector, Language},
         problem::Exit,
     },
-    plan::scan::Verdict,
     report::{
         exit_of,
         scans::{self, Exposed},
@@ -124,16 +123,24 @@ pub fn to_github(
         tell(&line);
     }
     for (exposed, outcome) in exposed.iter().zip(outcomes) {
-        if outcome.verdict == Verdict::ScanFailed {
-            tell(&format!(
-                "::{kind} title={} scan-failed::the vulnerability scan did not run",
-                exposed.connector
-            ));
-        } else {
-            github::add_to_summary(&scans::markdown(exposed))?;
+        if let Some(error) = &outcome.error {
+            tell(&scans::failure(exposed.connector, error, kind));
         }
     }
-    Ok(())
+    let mut summary = String::new();
+    for (place, (exposed, outcome)) in exposed.iter().zip(outcomes).enumerate() {
+        let table = match &outcome.error {
+            Some(error) => scans::failure_markdown(exposed.connector, error),
+            None => scans::markdown(exposed, &outcome.conclusion()),
+        };
+        if summary.len() + table.len() > github::SUMMARY {
+            let more = outcomes.len() - place;
+            summary += &format!("{more} more scans are not shown.\n");
+            break;
+        }
+        summary += &table;
+    }
+    github::add_to_summary(&summary)
 }
 
 /// The file that says what a connector installs.

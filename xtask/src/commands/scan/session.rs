@@ -177,7 +177,15 @@ impl<'a> Scans<'a> {
 
     fn judged(&self, connector: &Connector, halves: &[Half]) -> Result<ScanOutcome> {
         let policy = &self.context.resolved.config.scan;
-        let exposures = scan::judge(connector.name.as_str(), halves, policy);
+        let mut exposures = scan::judge(connector.name.as_str(), halves, policy);
+        let directory = self.context.repo.root.join(&connector.directory);
+        // A file that can't be read has no lines to point at.
+        let text = |file: &str| fs::read_to_string(directory.join(file)).unwrap_or_default();
+        let lock = lock_file(self.context, connector);
+        let (pinned, metadata) = (lock.map(text).unwrap_or_default(), text("metadata.yaml"));
+        for exposure in &mut exposures {
+            exposure.line = scan::line(exposure, &pinned, &metadata);
+        }
         let counts = Counts::of(&exposures);
         let verdict = Verdict::of(&counts);
         let images = halves.iter().map(|half| {
@@ -199,7 +207,7 @@ impl<'a> Scans<'a> {
             images: images.collect(),
             exposures,
             sarif: None,
-            lock: lock_file(self.context, connector),
+            lock,
         };
         let path = self.context.repo.work(&connector.name).join("scan.sarif");
         let sarif = scans::sarif(&[outcome.exposed(connector)]);
@@ -565,12 +573,15 @@ impl ScanOutcome {
         }
         if !self.exposures.is_empty() {
             lines.push(scans::text(&self.exposures));
-            lines.extend(
-                [Origin::Connector, Origin::BaseImage]
-                    .into_iter()
-                    .filter_map(|origin| self.remedy(origin)),
-            );
         }
+        lines.extend(self.conclusion());
+        lines
+    }
+
+    /// What mends it, and what it comes to.
+    pub fn conclusion(&self) -> Vec<String> {
+        let origins = [Origin::Connector, Origin::BaseImage].into_iter();
+        let mut lines: Vec<String> = origins.filter_map(|origin| self.remedy(origin)).collect();
         let new = match self.counts.new {
             Some(new) => format!("{new} of them new since latest"),
             None => "not compared with latest, of which no list is kept".to_owned(),

@@ -415,6 +415,23 @@ fn a_scan_that_does_not_run_is_never_taken_for_one_that_found_nothing() {
             assert_eq!(scan["blocks"], on_finding == "block");
         }
     }
+    // GitHub shows why.
+    let summary = sandbox.repo.scratch().join("summary.md");
+    let arguments = ["--platform", "linux/amd64", "--output-format", "github"];
+    let said = sandbox.scan_with(&arguments, |command| {
+        command
+            .env("PATH", &path)
+            .env("GITHUB_STEP_SUMMARY", &summary)
+    });
+    let annotation =
+        "::warning title=source-vulnerable scan-failed::the vulnerability scan did not run: ";
+    let said = said.code(0).stdout;
+    let said = said.lines().find_map(|line| line.strip_prefix(annotation));
+    let summary = fs::read_to_string(summary).unwrap();
+    for said in [said.unwrap(), &summary] {
+        assert!(said.contains("grype looked at sha256:0a0a"), "{said}");
+    }
+
     fs::remove_file(fakes.join("grype")).unwrap();
     without_any_scanner(&sandbox, &fakes);
 }
@@ -516,7 +533,12 @@ fn a_blocked_publish_uploads_nothing_and_what_is_published_is_asked_again_by_its
     };
     assert_eq!(status(&tag), "404");
 
-    // As a step of GitHub Actions: annotations beside the lock file, and a table.
+    // As a step of GitHub Actions: annotations where the lock pins the package, and a table.
+    let lock = fs::read_to_string(fixture(NAME).join("poetry.lock")).unwrap();
+    let line = lock
+        .lines()
+        .position(|line| line == "name = \"setuptools\"");
+    let line = line.unwrap() + 1;
     let summary = sandbox.repo.scratch().join("summary.md");
     run(&publish, &|command| {
         command
@@ -526,12 +548,14 @@ fn a_blocked_publish_uploads_nothing_and_what_is_published_is_asked_again_by_its
     .code(0)
     .says("2 vulnerable packages at or above the cutoff")
     .says(&format!(
-        "\n::warning file={CONNECTORS}/{NAME}/poetry.lock,title={NAME} GHSA-5rjg-fvgr-3xxf::"
-    ));
+        "\n::warning file={CONNECTORS}/{NAME}/poetry.lock,line={line},title={NAME} GHSA-5rjg-fvgr-3xxf::"
+    ))
+    .says("/source-vulnerable/scan.log, for code scanning ");
     let summary = fs::read_to_string(summary).unwrap();
     assert!(
         summary.contains(&format!("| {NAME} | {version} | published |"))
-            && summary.contains("| high | [GHSA-5rjg-fvgr-3xxf]"),
+            && summary.contains("| high | [GHSA-5rjg-fvgr-3xxf]")
+            && summary.contains("- 2 from the connector: lock a newer version"),
         "{summary}"
     );
     assert_eq!(status(&tag), "200");
