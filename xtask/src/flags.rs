@@ -90,6 +90,9 @@ pub enum Connector {
     /// Tell what is vulnerable in the images now at `latest`, of all connectors or those named, without pulling one
     Rescan(Rescan),
     /// Compare a published image with its metadata and commit, and run its spec
+    ///
+    /// A signature is checked by the key in COSIGN_PUBLIC_KEY, else as one by the workflows of GITHUB_REPOSITORY. With
+    /// that key set, an image that nobody signed is wrong.
     Verify(Verify),
     /// Check metadata, files and pages of connectors, of all where none is named; `--list` prints every check
     Check(Check),

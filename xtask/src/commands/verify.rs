@@ -153,8 +153,11 @@ impl<'r> Published<'r> {
             (None, None) => Reference::Tag("latest".parse().map_err(anyhow::Error::msg)?),
         };
         let top = repository.manifest(&reference)?.ok_or_else(|| {
-            Problem::failure(format!("{image} is not there"))
-                .help("`connector publish` puts it there")
+            let problem = Problem::failure(format!("{image} is not there"));
+            match reference {
+                Reference::Digest(_) => problem,
+                Reference::Tag(_) => problem.help("`connector publish` puts it there"),
+            }
         })?;
         let mut published = Published {
             repository,
@@ -255,11 +258,15 @@ impl<'r> Published<'r> {
             .parse()
             .map_err(anyhow::Error::msg)?;
         if self.repository.digest(&Reference::Tag(tag))?.is_none() {
-            return Ok(Check::new(
-                What::Signature,
-                Standing::None,
-                "nobody signed it",
-            ));
+            // Who moves a tag to another image just leaves the signature out.
+            let (standing, detail) = match cosign::is_expected() {
+                true => (
+                    Standing::Wrong,
+                    "nobody signed it, and COSIGN_PUBLIC_KEY says who should have",
+                ),
+                false => (Standing::None, "nobody signed it"),
+            };
+            return Ok(Check::new(What::Signature, standing, detail));
         }
         Ok(match cosign::verify(&self.by_digest().to_string()) {
             Ok(()) => Check::new(What::Signature, Standing::Ok, "right"),
@@ -505,20 +512,23 @@ fn report(context: &Context, flags: &Verify, verified: &Verified) -> Result<Exit
             }
         }
     }
-    let count = |standing| {
+    let named = |standing| {
         let checks = verified.checks.iter();
-        checks.filter(|check| check.standing == standing).count()
+        let named = checks.filter(|check| check.standing == standing);
+        named.map(|check| check.what.as_str()).collect::<Vec<_>>()
     };
-    let (wrong, unknown) = (count(Standing::Wrong), count(Standing::Unknown));
-    if wrong + unknown > 0 {
-        context.report.warning(format_args!(
-            "{}: {wrong} checks are wrong, {unknown} unknown",
-            verified.image
-        ));
+    let (wrong, unknown) = (named(Standing::Wrong), named(Standing::Unknown));
+    for (standing, checks) in [("wrong", &wrong), ("unknown", &unknown)] {
+        if !checks.is_empty() {
+            let (image, checks) = (&verified.image, checks.join(", "));
+            context
+                .report
+                .warning(format_args!("{image}: {standing}: {checks}"));
+        }
     }
-    Ok(match (wrong, unknown) {
-        (0, 0) => Exit::Success,
-        (0, _) => Exit::Environment,
+    Ok(match (wrong.is_empty(), unknown.is_empty()) {
+        (true, true) => Exit::Success,
+        (true, false) => Exit::Environment,
         _ => Exit::Failure,
     })
 }

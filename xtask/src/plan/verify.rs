@@ -129,6 +129,8 @@ pub fn commit(found: &BTreeMap<Platform, Half>) -> Result<String, Vec<String>> {
         .collect();
     match Vec::from_iter(named).as_slice() {
         [Some(commit)] => match commit.strip_suffix(DIRTY) {
+            // It comes from a registry: git and who copies a command line get nothing else.
+            None if !is_commit(commit) => Err(vec![format!("{REVISION}: `{commit}` is no commit")]),
             None => Ok((*commit).clone()),
             Some(commit) => Err(vec![format!(
                 "{REVISION}: built from {commit} with changes that were not committed"
@@ -143,6 +145,11 @@ pub fn commit(found: &BTreeMap<Platform, Half>) -> Result<String, Vec<String>> {
             .chain(["the platforms were built from different commits".to_owned()])
             .collect()),
     }
+}
+
+/// Whether it is a whole object name, of SHA-1 or SHA-256.
+fn is_commit(text: &str) -> bool {
+    [40, 64].contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Every label that metadata and commit ask for and an image has not, or has otherwise.
@@ -266,24 +273,22 @@ mod tests {
     #[test]
     fn one_clean_commit_is_named_by_all() {
         let of = |commit: &str| half(&[(REVISION, commit)], &[]);
+        let [one, other] = ["a1", "b2"].map(|hex| hex.repeat(20));
+        let dirty = of(&format!("{one}-dirty"));
+        let changed = "with changes that were not committed";
+        let several = "built from different commits";
         for (found, expected) in [
-            (both(of("a1"), of("a1")), Ok("a1".to_owned())),
-            (
-                both(of("a1-dirty"), of("a1-dirty")),
-                Err("with changes that were not committed"),
-            ),
+            (both(of(&one), of(&one)), Ok(one.clone())),
+            (both(dirty.clone(), dirty), Err(changed)),
             (
                 both(half(&[], &[]), half(&[], &[])),
                 Err("missing, so the commit is not known"),
             ),
-            (
-                both(of("a1"), of("b2")),
-                Err("built from different commits"),
-            ),
-            (
-                both(of("a1"), half(&[], &[])),
-                Err("built from different commits"),
-            ),
+            (both(of(&one), of(&other)), Err(several)),
+            (both(of(&one), half(&[], &[])), Err(several)),
+            (both(of("HEAD"), of("HEAD")), Err("`HEAD` is no commit")),
+            (both(of("--help"), of("--help")), Err("is no commit")),
+            (both(of(&one[1..]), of(&one[1..])), Err("is no commit")),
         ] {
             match (commit(&found), expected) {
                 (Ok(commit), Ok(expected)) => assert_eq!(commit, expected),

@@ -66,6 +66,11 @@ pub fn sign(image: &str, configuration: Option<&Path>) -> Result<()> {
     }
 }
 
+/// Whether the environment says whose signature an image should have.
+pub fn is_expected() -> bool {
+    is_set(PUBLIC_KEY)
+}
+
 /// The tag that cosign keeps the signatures of an image under: its digest, with `-` for `:` (cosign's SPEC.md,
 /// "Tag-based discovery").
 pub fn tag(digest: &Digest) -> String {

@@ -6,7 +6,7 @@ use std::{
     net::TcpListener,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::OnceLock,
     thread,
 };
@@ -666,6 +666,92 @@ fn is_what_it_says(sandbox: &Vulnerable, repository: &str) {
     verify(&format!("{repository}:never"), &[])
         .code(1)
         .says("is not there");
+
+    let by_digest = verify(&format!("{repository}@{digest}"), &[]).code(0);
+    assert_eq!(standings(&by_digest), standings(&whole)[..5]);
+
+    // Copies of the image in which these halves have another configuration.
+    let put = |address: &str, content_type: &str, body: &Value| {
+        let content_type = format!("Content-Type: {content_type}");
+        let request = ["--request", "PUT", "--header", &content_type];
+        curl(&[&request[..], &["--data-binary", &body.to_string(), address]].concat());
+    };
+    let blobs = format!("http://{host}/v2/{path}/blobs");
+    let altered = |tag: &str, architectures: &[&str], alter: &dyn Fn(&mut Value)| {
+        let mut index = index.clone();
+        for half in index["manifests"].as_array_mut().unwrap() {
+            if !architectures.contains(&half["platform"]["architecture"].as_str().unwrap()) {
+                continue;
+            }
+            let mut manifest = get(half["digest"].as_str().unwrap(), &kind("manifest")).json();
+            let blob = manifest["config"]["digest"].as_str().unwrap();
+            let mut configuration = curl(&[&format!("{blobs}/{blob}")]).json();
+            alter(&mut configuration["config"]);
+            describe(&mut manifest["config"], &configuration);
+            let begin = ["--request", "POST", "--write-out", "%header{location}"];
+            let upload = curl(&[&begin[..], &[&format!("{blobs}/uploads/")]].concat()).stdout;
+            let blob = manifest["config"]["digest"].as_str().unwrap();
+            let end = format!("{upload}&digest={blob}");
+            put(&end, "application/octet-stream", &configuration);
+            describe(half, &manifest);
+            let half = half["digest"].as_str().unwrap();
+            put(&format!("{manifests}/{half}"), &kind("manifest"), &manifest);
+        }
+        put(&format!("{manifests}/{tag}"), &kind("index"), &index);
+        verify(&format!("{repository}:{tag}"), &[])
+    };
+    let other = altered("other", &["arm64"], &|config| {
+        let labels = config["Labels"].as_object_mut().unwrap();
+        labels.insert("io.airbyte.version".to_owned(), json!("9.9.9"));
+        labels.remove("io.airbyte.name");
+        config["Entrypoint"] = json!(["python", "-c", "print('none')"]);
+    });
+    let other = other.code(1);
+    let expected = [
+        "digest ok",
+        "platforms ok",
+        "labels wrong",
+        "spec wrong",
+        "signature none",
+    ];
+    assert_eq!(standings(&other), expected, "{other:?}");
+    for difference in [
+        "linux/arm64: io.airbyte.version is `9.9.9`, the commit says `1.2.",
+        "linux/arm64: io.airbyte.name is missing, the commit says `airbyte/source-vulnerable`",
+        "linux/arm64: no SPEC message was printed",
+    ] {
+        assert!(other.stdout.contains(difference), "{difference}: {other:?}");
+    }
+    assert!(!other.stdout.contains("linux/amd64: "), "{other:?}");
+
+    let commit = "12".repeat(20);
+    let lost = altered("lost", &["amd64", "arm64"], &|config| {
+        config["Labels"]["org.opencontainers.image.revision"] = json!(commit);
+    });
+    let lost = lost.code(3).says(": unknown: labels");
+    assert_eq!(standings(&lost)[2], "labels unknown", "{lost:?}");
+    let help = format!("help: git fetch origin {commit}");
+    assert!(lost.stdout.contains(&help), "{lost:?}");
+}
+
+/// Makes a descriptor that of this content.
+fn describe(descriptor: &mut Value, content: &Value) {
+    let mut sum = Command::new("sha256sum")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let text = content.to_string();
+    sum.stdin
+        .take()
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
+    let sum = Finished::from(sum.wait_with_output().unwrap())
+        .code(0)
+        .stdout;
+    descriptor["digest"] = json!(format!("sha256:{}", sum.split(' ').next().unwrap()));
+    descriptor["size"] = json!(text.len());
 }
 
 /// cosign on PATH, else one that Go builds from its source once for all tests; None without Go.
@@ -806,4 +892,5 @@ fn a_signed_image_verifies_and_a_tag_that_was_moved_does_not() {
         Some(0),
         "the tag points to what nobody signed"
     );
+    assert!(ours(&keys.join("cosign.pub"), &path).contains(&"signature wrong".to_owned()));
 }
