@@ -1,6 +1,9 @@
 //! Which files of a layer a cataloguer need not be shown again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 /// Whether a file is code that no cataloguer reads: in images packages are known by what installers leave beside it.
 /// A build script can declare one, and is kept.
@@ -37,9 +40,58 @@ pub struct LayerFiles {
 }
 
 impl LayerFiles {
+    pub fn holds(&self, path: &str) -> bool {
+        self.programs.contains(path) || self.others.contains(path)
+    }
+
     fn all(&self) -> impl Iterator<Item = &str> {
         self.programs.iter().chain(&self.others).map(String::as_str)
     }
+}
+
+/// Which consecutive layers, from the lowest, can be shown as one: none of them replaces or removes what is in another.
+/// One whose files are not known (None) stands alone.
+pub fn mergeable(layers: &[Option<LayerFiles>]) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    let (mut files, mut directories) = (BTreeSet::new(), BTreeSet::new());
+    let mut open = false;
+    for (index, layer) in layers.iter().enumerate() {
+        let replaces = |path: &str| {
+            files.contains(path)
+                || directories.contains(path)
+                || above(path).any(|directory| files.contains(directory))
+        };
+        let fits =
+            |layer: &LayerFiles| !layer.all().any(|path| is_whiteout(path) || replaces(path));
+        let fits = layer.as_ref().is_some_and(fits);
+        match runs.last_mut() {
+            Some(run) if open && fits => run.end = index + 1,
+            _ => {
+                runs.push(index..index + 1);
+                files.clear();
+                directories.clear();
+            }
+        }
+        let joins = |layer: &&LayerFiles| !layer.all().any(is_whiteout);
+        let layer = layer.as_ref().filter(joins);
+        open = layer.is_some();
+        for path in layer.into_iter().flat_map(LayerFiles::all) {
+            files.insert(path);
+            directories.extend(above(path));
+        }
+    }
+    runs
+}
+
+/// Whether an entry removes what lower layers hold.
+fn is_whiteout(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.starts_with(".wh.")
+}
+
+/// The directories that a path is in, from the outermost.
+fn above(path: &str) -> impl Iterator<Item = &str> {
+    path.match_indices('/').map(|(end, _)| &path[..end])
 }
 
 /// The programs of each layer that a cataloguer saw and learned nothing from. `named` are the files that it named, in
@@ -65,9 +117,8 @@ fn is_hidden(path: &str, files: &BTreeMap<&str, usize>) -> bool {
         Some((directory, name)) => format!("{directory}/.wh.{name}"),
         None => format!(".wh.{path}"),
     };
-    let above = path.match_indices('/').map(|(end, _)| &path[..end]);
     files.contains_key(whiteout(path).as_str())
-        || above.into_iter().any(|directory| {
+        || above(path).any(|directory| {
             files.contains_key(directory)
                 || files.contains_key(whiteout(directory).as_str())
                 || files.contains_key(format!("{directory}/.wh..wh..opq").as_str())
@@ -141,6 +192,45 @@ mod tests {
             let found = fruitless(&[layer(&programs, &[]), other.clone()], &named);
             let expected = expected.into_iter().map(str::to_owned).collect();
             assert_eq!(found[0], expected, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn layers_are_shown_as_one_where_none_replaces_what_another_holds() {
+        let base = || Some(layer(&["usr/bin/python3"], &["etc/os-release", "lib"]));
+        let package = |name: &str| Some(layer(&[], &[&format!("usr/{name}/METADATA")]));
+        for (layers, expected) in [
+            (vec![base(), package("a"), package("b")], vec![0..3]),
+            (vec![None, package("a"), package("b")], vec![0..1, 1..3]),
+            (
+                vec![package("a"), None, package("b"), package("c")],
+                vec![0..1, 1..2, 2..4],
+            ),
+            // The same file; one where a directory is, and a directory where one is.
+            (
+                vec![package("a"), package("b"), package("a")],
+                vec![0..2, 2..3],
+            ),
+            (
+                vec![base(), Some(layer(&[], &["usr/bin"])), package("a")],
+                vec![0..1, 1..3],
+            ),
+            (
+                vec![base(), Some(layer(&[], &["lib/x"])), package("a")],
+                vec![0..1, 1..3],
+            ),
+            // What is removed may be added again above.
+            (
+                vec![
+                    base(),
+                    Some(layer(&[], &["etc/.wh.os-release"])),
+                    package("a"),
+                ],
+                vec![0..1, 1..2, 2..3],
+            ),
+            (vec![], vec![]),
+        ] {
+            assert_eq!(mergeable(&layers), expected, "{layers:?}");
         }
     }
 }

@@ -33,6 +33,8 @@ const FORMAT: &str = "2";
 const SMALL: u64 = 4 << 10;
 /// Programs above this size are kept unread. In bytes.
 const LARGE: u64 = 32 << 20;
+/// Layers above this size are shown as they are: copying one costs what it saves. In bytes.
+const ALONE: u64 = 16 << 20;
 
 /// What is kept of layers, for one version of the cataloguer: another may learn from other files.
 pub struct EvidenceStore {
@@ -49,6 +51,29 @@ pub struct Evidence {
     pub size: u64,
     /// Programs that were left out; None before a cataloguer has seen them.
     fruitless: Option<BTreeSet<String>>,
+}
+
+/// Consecutive layers as a cataloguer is shown them: one archive.
+#[derive(Debug)]
+pub struct Shown {
+    pub digest: Digest,
+    /// In bytes.
+    pub size: u64,
+    /// Digests of the layers' content, each with its files where there are several.
+    pub layers: Vec<(Digest, LayerFiles)>,
+}
+
+impl Shown {
+    /// The layer that holds a file, whose path has no leading slash.
+    pub fn holder(&self, path: &str) -> Option<&Digest> {
+        match self.layers.as_slice() {
+            [(only, _)] => Some(only),
+            several => several
+                .iter()
+                .find(|(_, files)| files.holds(path))
+                .map(|(layer, _)| layer),
+        }
+    }
 }
 
 /// An entry of a layer.
@@ -216,6 +241,56 @@ impl EvidenceStore {
     }
 }
 
+/// Makes of an image's layers, from the lowest, as few archives as can be: syft copies all that it knows of an image
+/// once a layer. What is kept of them is in the directory `blobs`, named by digests, and so is what is made.
+pub fn show(kept: Vec<(Digest, Evidence)>, blobs: &Utf8Path) -> Result<Vec<Shown>> {
+    let files = kept.iter().map(|(_, kept)| match kept.size {
+        ..=ALONE => list(kept, open(kept, blobs)?).map(Some),
+        _ => Ok(None),
+    });
+    let mut files: Vec<Option<LayerFiles>> = files.collect::<Result<_>>()?;
+    let mut shown = Vec::new();
+    for run in evidence::mergeable(&files) {
+        let archives = &kept[run.clone()];
+        let (digest, size) = match archives {
+            [(_, only)] => (only.digest.clone(), only.size),
+            several => concatenate(several, blobs)?,
+        };
+        let layers = archives.iter().map(|(layer, _)| layer.clone());
+        let files = files[run]
+            .iter_mut()
+            .map(|files| files.take().unwrap_or_default());
+        let layers = layers.zip(files).collect();
+        shown.push(Shown {
+            digest,
+            size,
+            layers,
+        });
+    }
+    Ok(shown)
+}
+
+/// Makes one archive of the entries of several.
+fn concatenate(several: &[(Digest, Evidence)], blobs: &Utf8Path) -> Result<(Digest, u64)> {
+    let write = || format!("write into {blobs}");
+    let file = tempfile::NamedTempFile::new_in(blobs).with_context(write)?;
+    let mut archive = Hashing::new(file);
+    for (layer, kept) in several {
+        let entries = kept.size - END.len() as u64;
+        io::copy(&mut open(kept, blobs)?.take(entries), &mut archive)
+            .with_context(|| format!("show layer {layer}"))?;
+    }
+    archive.write_all(&END).with_context(write)?;
+    let (digest, size, file) = archive.finish();
+    file.persist(blobs.join(digest.hex())).with_context(write)?;
+    Ok((digest, size))
+}
+
+fn open(kept: &Evidence, blobs: &Utf8Path) -> Result<File> {
+    let path = blobs.join(kept.digest.hex());
+    File::open(&path).with_context(|| format!("read {path}"))
+}
+
 /// What the layer holds, as far as it is known.
 fn list(kept: &Evidence, archive: impl Read) -> Result<LayerFiles> {
     let mut listed = LayerFiles {
@@ -297,12 +372,14 @@ fn filter(
         }
         extensions.clear();
     }
-    into.write_all(&[0; 2 * BLOCK])?;
+    into.write_all(&END)?;
     Ok(())
 }
 
 /// Archives consist of blocks of this size (POSIX.1-2017, pax, "ustar Interchange Format"). In bytes.
 const BLOCK: usize = 512;
+/// What an archive ends with.
+const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
 
 fn append(into: &mut impl Write, header: &[u8], content: &mut impl Read) -> Result<()> {
     into.write_all(header)?;
@@ -413,5 +490,40 @@ mod tests {
         );
         let newer = EvidenceStore::in_store(root, "syft-2.0.0");
         assert_eq!(newer.get(&diff_id), None, "another version looks anew");
+    }
+
+    #[test]
+    fn layers_that_do_not_meet_are_shown_as_one_archive() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(directory.path()).unwrap();
+        let store = EvidenceStore::in_store(root, "syft-1.0.0");
+        let file = |path: &str, bytes: &[u8]| (path.to_owned(), bytes.to_vec());
+        let long = format!("{}METADATA", "a-long-name/".repeat(20));
+        let layers = [
+            vec![file("a/METADATA", b"a"), file(&long, b"long")],
+            vec![file("b/METADATA", b"b"), file("b/code.py", b"import os")],
+            vec![file("a/METADATA", b"another")],
+        ];
+        let kept = layers.iter().enumerate().map(|(index, files)| {
+            let (layer, blob) = (archive(files), root.join(index.to_string()));
+            fs::write(&blob, &layer).unwrap();
+            let diff_id = Digest::of(&layer);
+            let evidence = store.make(&diff_id, &blob, "tar").unwrap();
+            (diff_id, evidence)
+        });
+        let kept: Vec<_> = kept.collect();
+        let shown = show(kept.clone(), &store.blobs).unwrap();
+        let contents = shown.iter().map(|shown| {
+            let bytes = fs::read(store.blob(&shown.digest)).unwrap();
+            assert_eq!(Digest::of(&bytes), shown.digest);
+            assert_eq!(bytes.len() as u64, shown.size);
+            unpacked(&bytes)
+        });
+        let all = [layers[0].as_slice(), &layers[1][..1]].concat();
+        assert_eq!(contents.collect::<Vec<_>>(), [all, layers[2].clone()]);
+        assert_eq!(shown[0].holder(&long), Some(&kept[0].0));
+        assert_eq!(shown[0].holder("b/METADATA"), Some(&kept[1].0));
+        assert_eq!(shown[0].holder("b/code.py"), None);
+        assert_eq!(shown[1].holder("a/METADATA"), Some(&kept[2].0));
     }
 }

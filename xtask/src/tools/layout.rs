@@ -137,11 +137,17 @@ impl LayoutWriter {
     /// Empties `directory`.
     pub fn begin(directory: &Utf8Path) -> Result<LayoutWriter> {
         files::remove_directory(directory)?;
-        let blobs = directory.join("blobs/sha256");
-        fs::create_dir_all(&blobs).with_context(|| format!("make {blobs}"))?;
-        Ok(LayoutWriter {
+        let writer = LayoutWriter {
             directory: directory.to_owned(),
-        })
+        };
+        let blobs = writer.blobs();
+        fs::create_dir_all(&blobs).with_context(|| format!("make {blobs}"))?;
+        Ok(writer)
+    }
+
+    /// Where the blobs are, named by digests.
+    pub fn blobs(&self) -> Utf8PathBuf {
+        self.directory.join("blobs/sha256")
     }
 
     pub fn put(&self, document: &Document) -> Result<()> {

@@ -16,7 +16,7 @@ use crate::{
     commands::Context,
     model::{image::Digest, manifest_document::Document, platform::Platform},
     tools::{
-        evidence::{Evidence, EvidenceStore},
+        evidence::{self, Evidence, EvidenceStore, Shown},
         files, layer,
         layout::{self, Layout, LayoutImage, LayoutWriter},
         registry::Registries,
@@ -107,11 +107,11 @@ impl<'a> Catalogs<'a> {
         let diff_ids = subject.image.diff_ids()?;
         let layers = subject.image.manifest.layers().iter().zip(diff_ids);
         let layers: Vec<(&Descriptor, Digest)> = layers.collect();
-        let place = |digest: &Digest| {
-            let kept = self.evidence.get(digest)?;
-            writer
-                .link(&kept.digest, &self.evidence.blob(&kept.digest))
-                .ok()?;
+        // Another process may remove what is not linked.
+        let place = |diff_id: &Digest| {
+            let kept = self.evidence.get(diff_id)?;
+            let blob = self.evidence.blob(&kept.digest);
+            writer.link(&kept.digest, &blob).ok()?;
             Some(kept)
         };
         let turn = self.turn();
@@ -129,38 +129,34 @@ impl<'a> Catalogs<'a> {
         });
         drop(turn);
         let kept: Vec<(Digest, Evidence)> = kept.into_iter().collect::<Result<_>>()?;
+        let layers = kept.iter().map(|(layer, _)| layer.clone()).collect();
+        let shown = evidence::show(kept, &writer.blobs())?;
 
         let document = |media_type: MediaType, value: &Value| {
             Document::new(media_type.to_string(), value.to_string().into_bytes())
         };
         let mut configuration = serde_json::to_value(&subject.image.configuration)?;
-        let digests = kept.iter().map(|(_, kept)| kept.digest.to_string());
+        let digests = shown.iter().map(|shown| shown.digest.to_string());
         configuration["rootfs"]["diff_ids"] = digests.collect();
         let configuration = document(MediaType::ImageConfig, &configuration);
         let described = |media_type: MediaType, digest: &Digest, size: u64| json!({ "mediaType": media_type, "digest": digest, "size": size });
-        let layers = kept.iter();
-        let layers =
-            layers.map(|(_, kept)| described(MediaType::ImageLayer, &kept.digest, kept.size));
+        let described_layers = shown
+            .iter()
+            .map(|shown| described(MediaType::ImageLayer, &shown.digest, shown.size));
         let size = configuration.bytes.len() as u64;
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": MediaType::ImageManifest,
             "config": described(MediaType::ImageConfig, &configuration.digest, size),
-            "layers": layers.collect::<Value>(),
+            "layers": described_layers.collect::<Value>(),
         });
         let manifest = document(MediaType::ImageManifest, &manifest);
         writer.put(&configuration)?;
         writer.finish(&manifest)?;
-        let mut digests =
-            BTreeMap::from([(manifest.digest, subject.image.document.digest.clone())]);
-        // Of layers that are the same without what was left out, the files of the uppermost are seen.
-        let layers = kept
-            .iter()
-            .map(|(digest, kept)| (kept.digest.clone(), digest.clone()));
-        digests.extend(layers);
         Ok(Reduced {
-            layers: kept.into_iter().map(|(digest, _)| digest).collect(),
-            digests,
+            manifest: (manifest.digest, subject.image.document.digest.clone()),
+            layers,
+            shown,
         })
     }
 
@@ -187,10 +183,11 @@ impl<'a> Catalogs<'a> {
 
 /// An image as it was shown to syft.
 struct Reduced {
+    /// The digest of the manifest that was shown, and that of the image's own.
+    manifest: (Digest, Digest),
     /// Digests of the layers' content.
     layers: Vec<Digest>,
-    /// What stands for what: the manifest's digest and those of the layers.
-    digests: BTreeMap<Digest, Digest>,
+    shown: Vec<Shown>,
 }
 
 impl Reduced {
@@ -198,20 +195,71 @@ impl Reduced {
     /// leading slash.
     fn restore(&self, documents: &Documents) -> Result<BTreeSet<String>> {
         let read = |path: &Utf8Path| -> Result<Value> {
-            let mut text = fs::read_to_string(path).with_context(|| format!("read {path}"))?;
-            for (shown, digest) in &self.digests {
-                text = text.replace(shown.hex(), digest.hex());
-            }
+            let text = fs::read_to_string(path).with_context(|| format!("read {path}"))?;
+            let (shown, manifest) = &self.manifest;
+            let text = text.replace(shown.hex(), manifest.hex());
             serde_json::from_str(&text).with_context(|| format!("read {path}"))
         };
-        let cyclonedx = read(&documents.cyclonedx)?;
-        let mut spdx = read(&documents.spdx)?;
+        let (mut cyclonedx, mut spdx) = (read(&documents.cyclonedx)?, read(&documents.spdx)?);
+        for component in elements(&mut cyclonedx["components"]) {
+            self.restore_properties(component)?;
+        }
+        for file in elements(&mut spdx["files"]) {
+            let shown = file["comment"]
+                .as_str()
+                .and_then(|comment| comment.strip_prefix("layerID: "));
+            if let (Some(shown), Some(path)) = (shown, file["fileName"].as_str()) {
+                file["comment"] = format!("layerID: {}", self.holder(shown, path)?).into();
+            }
+        }
         only_related(&mut spdx);
         for (path, document) in [(&documents.cyclonedx, &cyclonedx), (&documents.spdx, &spdx)] {
             files::write(path, &document.to_string())?;
         }
         Ok(named(&cyclonedx))
     }
+
+    /// The places of a component in a CycloneDX document: `syft:location:NUMBER:path` and `...:layerID`.
+    fn restore_properties(&self, component: &mut Value) -> Result<()> {
+        let paths: BTreeMap<String, String> = elements(&mut component["properties"])
+            .filter_map(|property| {
+                Some((
+                    location(property, ":path")?,
+                    property["value"].as_str()?.to_owned(),
+                ))
+            })
+            .collect();
+        for property in elements(&mut component["properties"]) {
+            let path = location(property, ":layerID").and_then(|number| paths.get(&number));
+            if let (Some(path), Some(shown)) = (path, property["value"].as_str()) {
+                property["value"] = json!(self.holder(shown, path)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The image's layer that holds the file at `path` of the layer that was shown.
+    fn holder(&self, shown: &str, path: &str) -> Result<&Digest> {
+        // Of layers that are the same without what was left out, the files of the uppermost are seen.
+        let layer = self
+            .shown
+            .iter()
+            .rfind(|layer| layer.digest.to_string() == shown);
+        layer
+            .and_then(|layer| layer.holder(path.trim_start_matches('/')))
+            .with_context(|| format!("syft names {path} of layer {shown}, which has none such"))
+    }
+}
+
+fn elements(array: &mut Value) -> impl Iterator<Item = &mut Value> {
+    array.as_array_mut().into_iter().flatten()
+}
+
+/// The number of the place that a component's property is about, when it tells `what` of it.
+fn location(property: &Value, what: &str) -> Option<String> {
+    let name = property["name"].as_str()?;
+    let number = name.strip_prefix("syft:location:")?.strip_suffix(what)?;
+    Some(number.to_owned())
 }
 
 /// Takes out of an SPDX document the files that nothing in it is about: every program of an image is listed, whether a
@@ -235,11 +283,8 @@ fn only_related(spdx: &mut Value) {
 fn named(cyclonedx: &Value) -> BTreeSet<String> {
     let components = cyclonedx["components"].as_array().into_iter().flatten();
     let properties = components.flat_map(|one| one["properties"].as_array().into_iter().flatten());
-    let paths = properties.filter_map(|property| {
-        let name = property["name"].as_str()?;
-        let is_path = name.starts_with("syft:location:") && name.ends_with(":path");
-        is_path.then(|| property["value"].as_str())?
-    });
+    let paths = properties
+        .filter_map(|property| location(property, ":path").and(property["value"].as_str()));
     paths
         .map(|path| path.trim_start_matches('/').to_owned())
         .collect()
@@ -248,48 +293,81 @@ fn named(cyclonedx: &Value) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::evidence::LayerFiles;
 
     #[test]
     fn lists_are_restored_to_the_image_that_was_reduced() {
         let directory = tempfile::tempdir().unwrap();
         let documents = Documents::in_directory(Utf8Path::from_path(directory.path()).unwrap());
-        let [shown, layer, whole, content] = [b"a", b"b", b"c", b"d"].map(|one| Digest::of(one));
-        let properties = json!([
-            { "name": "syft:location:0:layerID", "value": layer },
-            { "name": "syft:location:0:path", "value": "/usr/a.dist-info/METADATA" },
-            { "name": "syft:package:foundBy", "value": "/no/path" },
-        ]);
+        let [manifest, alone, merged, whole, base, a, b] =
+            [b"1", b"2", b"3", b"4", b"5", b"6", b"7"].map(|one| Digest::of(one));
+        let place = |number: usize, layer: &Digest, path: &str| {
+            let property = |what: &str, value: &str| json!({ "name": format!("syft:location:{number}:{what}"), "value": value });
+            [
+                property("layerID", &layer.to_string()),
+                property("path", path),
+            ]
+        };
+        let mut properties = place(0, &merged, "/usr/b.dist-info/METADATA").to_vec();
+        properties.extend(place(1, &alone, "/var/lib/dpkg/status"));
+        properties.push(json!({ "name": "syft:package:foundBy", "value": "/no/path" }));
         let cyclonedx = json!({
-            "metadata": { "component": { "version": shown } },
+            "metadata": { "component": { "version": manifest } },
             "components": [{ "properties": properties }, { "name": "without any" }],
         });
         let spdx = json!({
-            "files": [{ "SPDXID": "of-a-package", "comment": format!("layerID: {layer}") }, { "SPDXID": "loose" }],
-            "packages": [{ "checksums": [{ "checksumValue": shown.hex() }] }],
+            "files": [
+                { "SPDXID": "of-a-package", "fileName": "usr/a.dist-info/METADATA", "comment": format!("layerID: {merged}") },
+                { "SPDXID": "loose" },
+            ],
+            "packages": [{ "checksums": [{ "checksumValue": manifest.hex() }] }],
             "relationships": [{ "spdxElementId": "package", "relatedSpdxElement": "of-a-package" }],
         });
         fs::write(&documents.cyclonedx, cyclonedx.to_string()).unwrap();
         fs::write(&documents.spdx, spdx.to_string()).unwrap();
-        let reduced = Reduced {
+        let files = |paths: &[&str]| LayerFiles {
+            others: paths.iter().map(|path| (*path).to_owned()).collect(),
+            ..LayerFiles::default()
+        };
+        let shown = |digest: &Digest, layers: Vec<(Digest, LayerFiles)>| Shown {
+            digest: digest.clone(),
+            size: 0,
+            layers,
+        };
+        let mut reduced = Reduced {
+            manifest: (manifest, whole.clone()),
             layers: Vec::new(),
-            digests: [(shown, whole.clone()), (layer, content.clone())].into(),
+            shown: vec![
+                shown(&alone, vec![(base.clone(), files(&[]))]),
+                shown(
+                    &merged,
+                    vec![
+                        (a.clone(), files(&["usr/a.dist-info/METADATA"])),
+                        (b.clone(), files(&["usr/b.dist-info/METADATA"])),
+                    ],
+                ),
+            ],
         };
         let named = reduced.restore(&documents).unwrap();
-        assert_eq!(named, ["usr/a.dist-info/METADATA".to_owned()].into());
+        let paths = ["usr/b.dist-info/METADATA", "var/lib/dpkg/status"];
+        assert_eq!(named, paths.map(str::to_owned).into());
         let read = |path: &Utf8Path| -> Value {
             serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
         };
         let (cyclonedx, spdx) = (read(&documents.cyclonedx), read(&documents.spdx));
         assert_eq!(cyclonedx["metadata"]["component"]["version"], json!(whole));
-        assert_eq!(
-            cyclonedx["components"][0]["properties"][0]["value"],
-            json!(content)
-        );
-        let files = json!([{ "SPDXID": "of-a-package", "comment": format!("layerID: {content}") }]);
-        assert_eq!(spdx["files"], files);
+        let properties = &cyclonedx["components"][0]["properties"];
+        assert_eq!(properties[0]["value"], json!(b));
+        assert_eq!(properties[2]["value"], json!(base));
+        assert_eq!(spdx["files"].as_array().unwrap().len(), 1);
+        assert_eq!(spdx["files"][0]["comment"], format!("layerID: {a}"));
         assert_eq!(
             spdx["packages"][0]["checksums"][0]["checksumValue"],
             whole.hex()
         );
+
+        reduced.shown.clear();
+        let error = reduced.restore(&documents).unwrap_err().to_string();
+        assert!(error.contains("which has none such"), "{error}");
     }
 }
