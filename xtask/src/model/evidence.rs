@@ -199,38 +199,37 @@ mod tests {
     fn layers_are_shown_as_one_where_none_replaces_what_another_holds() {
         let base = || Some(layer(&["usr/bin/python3"], &["etc/os-release", "lib"]));
         let package = |name: &str| Some(layer(&[], &[&format!("usr/{name}/METADATA")]));
+        let other = |path: &str| Some(layer(&[], &[path]));
+        // How many layers are in each archive.
         for (layers, expected) in [
-            (vec![base(), package("a"), package("b")], vec![0..3]),
-            (vec![None, package("a"), package("b")], vec![0..1, 1..3]),
+            (vec![base(), package("a"), package("b")], vec![3]),
+            (vec![None, package("a"), package("b")], vec![1, 2]),
             (
                 vec![package("a"), None, package("b"), package("c")],
-                vec![0..1, 1..2, 2..4],
+                vec![1, 1, 2],
             ),
             // The same file; one where a directory is, and a directory where one is.
-            (
-                vec![package("a"), package("b"), package("a")],
-                vec![0..2, 2..3],
-            ),
-            (
-                vec![base(), Some(layer(&[], &["usr/bin"])), package("a")],
-                vec![0..1, 1..3],
-            ),
-            (
-                vec![base(), Some(layer(&[], &["lib/x"])), package("a")],
-                vec![0..1, 1..3],
-            ),
+            (vec![package("a"), package("b"), package("a")], vec![2, 1]),
+            (vec![base(), other("usr/bin"), package("a")], vec![1, 2]),
+            (vec![base(), other("lib/x"), package("a")], vec![1, 2]),
             // What is removed may be added again above.
             (
-                vec![
-                    base(),
-                    Some(layer(&[], &["etc/.wh.os-release"])),
-                    package("a"),
-                ],
-                vec![0..1, 1..2, 2..3],
+                vec![base(), other("etc/.wh.os-release"), package("a")],
+                vec![1, 1, 1],
             ),
             (vec![], vec![]),
         ] {
-            assert_eq!(mergeable(&layers), expected, "{layers:?}");
+            let runs = mergeable(&layers);
+            let (start, end) = (
+                runs.iter().map(|run| run.start),
+                runs.iter().map(|run| run.end),
+            );
+            assert!(
+                start.eq([0].into_iter().chain(end).take(runs.len())),
+                "{runs:?}"
+            );
+            let sizes: Vec<usize> = runs.iter().map(Range::len).collect();
+            assert_eq!(sizes, expected, "{layers:?}");
         }
     }
 }

@@ -154,13 +154,14 @@ fn of_two_publishes_that_move_latest_at_once_the_newer_version_has_it() {
         let (registry, repo) = (Arc::new(Registry::start()), one());
         registry.publish(&at_version(one(), other), &[], 0);
         let (theirs, questions) = (registry.index(other), AtomicUsize::new(0));
-        let behind = Arc::clone(&registry);
+        // The proxy outlives this test, and the registry shall not.
+        let behind = Arc::downgrade(&registry);
         let proxy = proxy::before(&registry.address, move |request| {
             // The question after ours was set.
             if call(request) == Some("ask for latest")
                 && questions.fetch_add(1, Ordering::Relaxed) == 1
             {
-                behind.put("latest", &theirs);
+                behind.upgrade().unwrap().put("latest", &theirs);
             }
             Verdict::Pass
         });
