@@ -13,7 +13,7 @@ use crate::model::{
     image::Tag,
     metadata::{ConnectorType, SupportLevel},
     platform::Platform,
-    release::{Existing, Latest, Mode, ReleaseType},
+    release::{Existing, Latest, Mode, ReleaseType, Signing},
     shard::Shard,
     spec_runs::SpecRuns,
     step::Step,
@@ -563,6 +563,10 @@ impl Publish {
         } else {
             Existing::Keep
         }
+    }
+
+    pub fn signing(&self) -> Signing {
+        if self.sign { Signing::On } else { Signing::Off }
     }
 
     pub fn latest(&self) -> Latest {

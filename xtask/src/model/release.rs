@@ -29,6 +29,14 @@ pub enum Existing {
     Replace,
 }
 
+/// Whether what is pushed is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Signing {
+    Off,
+    On,
+}
+
 /// What becomes of the tag latest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

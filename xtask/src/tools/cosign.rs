@@ -6,10 +6,14 @@ use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
 
 use super::{
+    github,
     process::{self, Program},
     registry::is_loopback,
 };
-use crate::model::{image::Digest, problem::Problem};
+use crate::model::{
+    image::Digest,
+    problem::{Exit, Problem},
+};
 
 /// Signing asks a registry and, without a key, an identity provider and a log.
 const SIGN: Duration = Duration::from_secs(180);
@@ -19,24 +23,31 @@ const KEY: &str = "COSIGN_PRIVATE_KEY";
 const PUBLIC_KEY: &str = "COSIGN_PUBLIC_KEY";
 /// What a job of Actions has when it may ask for an identity.
 const IDENTITY: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
+/// An identity from elsewhere.
+const TOKEN: &str = "SIGSTORE_ID_TOKEN";
 
-/// Whether what is pushed is signed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signing {
-    Off,
-    On,
-}
+/// With these cosign says that a signature is missing or wrong (its cmd/cosign/errors/exit_codes.go); with 1 that it could
+/// not find out.
+const NOT_SIGNED: std::ops::RangeInclusive<i32> = 10..=13;
+const IDENTITY_HELP: &str = "keyless signing takes a job with `permissions: id-token: write`; or set COSIGN_PRIVATE_KEY to a key in PEM";
 
-/// Whether images can be signed here.
+/// Makes sure that images can be signed here.
 ///
 /// # Errors
-/// When there is no cosign.
-pub fn ready() -> Result<Signing, Problem> {
-    if process::installed("cosign") {
-        return Ok(Signing::On);
+/// When there is no cosign, and in a job of Actions that gives it neither key nor identity: cosign would wait for somebody
+/// to log in.
+pub fn ready() -> Result<(), Problem> {
+    if !process::installed("cosign") {
+        return Err(Problem::environment("--sign: cosign is not installed")
+            .help("install cosign 2 (https://docs.sigstore.dev), or publish without --sign"));
     }
-    Err(Problem::environment("--sign: cosign is not installed")
-        .help("install cosign 2 (https://docs.sigstore.dev), or publish without --sign"))
+    if github::is_runner() && lacks_identity() {
+        return Err(Problem::environment(
+            "--sign: there is no key, and this job may not ask for an identity",
+        )
+        .help(IDENTITY_HELP));
+    }
+    Ok(())
 }
 
 /// Signs `image`, which is named by its digest, with the registry credentials of docker's configuration directory. A
@@ -59,9 +70,7 @@ pub fn sign(image: &str, configuration: Option<&Path>) -> Result<()> {
         .output()
         .with_context(|| format!("sign {image}"));
     match signed {
-        Err(error) if !by_key() && !is_set(IDENTITY) => Err(Problem::again(&error)
-            .help("keyless signing takes a job with `permissions: id-token: write`; or set COSIGN_PRIVATE_KEY to a key in PEM")
-            .into()),
+        Err(error) if lacks_identity() => Err(Problem::again(&error).help(IDENTITY_HELP).into()),
         signed => signed.map(drop),
     }
 }
@@ -81,7 +90,8 @@ pub fn tag(digest: &Digest) -> String {
 /// the public log, else by the identity of this repository's workflows.
 ///
 /// # Errors
-/// When there is no cosign, and with cosign's own words when no signature is right.
+/// With cosign's own words when no signature is right. When there is no cosign or it could not find out, that is the
+/// environment's.
 pub fn verify(image: &str) -> Result<()> {
     if !process::installed("cosign") {
         return Err(Problem::environment("cosign is not installed")
@@ -108,10 +118,18 @@ pub fn verify(image: &str) -> Result<()> {
     };
     flags.extend(insecure(image).map(str::to_owned));
     let shell = Shell::new().context("open a shell")?;
-    Program::from(cmd!(shell, "cosign verify {flags...} {image}"))
+    let verified = Program::from(cmd!(shell, "cosign verify {flags...} {image}"))
         .limit(SIGN)
-        .output()?;
-    Ok(())
+        .finish()?;
+    let error = match verified.status.code() {
+        Some(0) => return Ok(()),
+        Some(code) if NOT_SIGNED.contains(&code) => verified.error(),
+        _ => Problem {
+            exit: Exit::Environment,
+            ..verified.error()
+        },
+    };
+    Err(error.into())
 }
 
 /// Who issues the certificate of a keyless signature, and whom it is for as a regular expression. A dot is all that a
@@ -139,6 +157,10 @@ pub fn verify_line(image: &str) -> String {
 
 fn by_key() -> bool {
     is_set(KEY)
+}
+
+fn lacks_identity() -> bool {
+    ![KEY, IDENTITY, TOKEN].into_iter().any(is_set)
 }
 
 fn is_set(variable: &str) -> bool {

@@ -13,23 +13,36 @@ use crate::{
     monorepo::{Finished, Monorepo},
 };
 
-/// Keeps its arguments, and whether it was given the key; fails as cosign does without an identity when it gets none.
+/// Keeps its arguments; signs with a key or an identity unless $FAKE_COSIGN is set, and ends as that says when it verifies.
 const COSIGN: &str = r#"#!/bin/sh
 printf '%s\n' "$*" >> "$RECORD"
+[ "$1" = verify ] && exit "$FAKE_COSIGN"
 [ -n "$COSIGN_PRIVATE_KEY$ACTIONS_ID_TOKEN_REQUEST_TOKEN" ] && [ -z "$FAKE_COSIGN" ] && exit
 echo 'Error: signing: getting signer: getting key from Fulcio: retrieving cert: no identity' >&2
 exit 1
 "#;
 
-/// Publishes source-a to `registry` with a cosign whose calls are kept, and these variables.
+/// Publishes source-a to `registry`.
 fn publish(registry: &Registry, repo: &Monorepo, variables: &[(&str, &str)]) -> Finished {
+    let to = format!("--registry={}/airbyte", registry.address);
+    let publish = ["publish", "source-a", "--dry-run=false", "--sign", &to];
+    with_cosign(repo, variables, &publish)
+}
+
+/// A verb of `connector` with a cosign whose calls are kept, and these variables.
+fn with_cosign(repo: &Monorepo, variables: &[(&str, &str)], verb: &[&str]) -> Finished {
     let programs = repo.scratch().join("bin");
     fs::create_dir_all(&programs).unwrap();
     let cosign = programs.join("cosign");
     fs::write(&cosign, COSIGN).unwrap();
     fs::set_permissions(&cosign, fs::Permissions::from_mode(0o755)).unwrap();
     let mut xtask = repo.xtask();
-    for name in ["COSIGN_PRIVATE_KEY", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"] {
+    for name in [
+        "COSIGN_PRIVATE_KEY",
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+        "SIGSTORE_ID_TOKEN",
+        "GITHUB_ACTIONS",
+    ] {
         xtask.command.env_remove(name);
     }
     let path = xtask.command.get_envs().find(|(name, _)| *name == "PATH");
@@ -42,15 +55,7 @@ fn publish(registry: &Registry, repo: &Monorepo, variables: &[(&str, &str)]) -> 
     for (name, value) in variables {
         xtask = xtask.env(name, value);
     }
-    let to = format!("--registry={}/airbyte", registry.address);
-    xtask.run(&[
-        "connector",
-        "publish",
-        "source-a",
-        "--dry-run=false",
-        "--sign",
-        &to,
-    ])
+    xtask.run(&[&["connector"], verb].concat())
 }
 
 fn record(repo: &Monorepo) -> PathBuf {
@@ -70,6 +75,16 @@ fn without_key_or_identity_nothing_is_tagged_and_the_job_is_told_what_it_lacks()
         "{failed:#?}"
     );
     assert_eq!(registry.digest("1.2.3"), "");
+}
+
+#[test]
+fn a_job_without_key_or_identity_builds_nothing() {
+    let (registry, repo) = (Registry::start(), one());
+    publish(&registry, &repo, &[("GITHUB_ACTIONS", "true")])
+        .code(3)
+        .says("--sign: there is no key, and this job may not ask for an identity")
+        .says("help: keyless signing takes a job with `permissions: id-token: write`");
+    assert!(!record(&repo).exists() && !repo.log().contains("buildx build"));
 }
 
 #[test]
@@ -106,9 +121,33 @@ fn what_is_pushed_is_signed_by_digest_and_the_command_that_checks_it_is_printed(
             fs::read_to_string(record(&repo)).unwrap(),
             format!("sign --yes {signs}--allow-insecure-registry {image}\n")
         );
+        let signed = signed
+            .says("  + tag      ")
+            .says(", once its digest is signed\n");
         signed.says(&format!(
             "check the signature: cosign verify {checks} --allow-insecure-registry {image}\n"
         ));
+    }
+}
+
+#[test]
+fn a_signature_that_cosign_could_not_judge_is_unknown_and_no_wrong_one() {
+    let (registry, repo) = (Registry::start(), one());
+    publish(&registry, &repo, &[("COSIGN_PRIVATE_KEY", "secret")]).code(0);
+    let image = format!("{}/airbyte/source-a:1.2.3", registry.address);
+    let standing = |ends: &str, key: &str| {
+        let variables = [("FAKE_COSIGN", ends), ("COSIGN_PUBLIC_KEY", key)];
+        let verified = with_cosign(&repo, &variables, &["verify", &image, "--json"]).json();
+        let checks = verified["checks"].as_array().unwrap();
+        let signature = checks.iter().find(|check| check["what"] == "signature");
+        signature.unwrap()["standing"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(standing("0", ""), "none", "the fake signs nothing");
+    assert_eq!(standing("0", "key"), "wrong", "the key expects a signature");
+    let signature = registry.digest("1.2.3").replace(':', "-") + ".sig";
+    registry.put(&signature, &registry.index("1.2.3"));
+    for (ends, expected) in [("0", "ok"), ("12", "wrong"), ("1", "unknown")] {
+        assert_eq!(standing(ends, "key"), expected, "{ends}");
     }
 }
 

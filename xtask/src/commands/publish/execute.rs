@@ -21,6 +21,7 @@ use crate::{
         image::{Digest, ImageRef},
         manifest_document::Document,
         problem::Problem,
+        release::Signing,
     },
     plan::{
         build::{BuildPlan, SpecCheck},
@@ -33,7 +34,7 @@ use crate::{
         scan::Verdict,
     },
     tools::{
-        cosign::{self, Signing},
+        cosign,
         process::check_interrupted,
         registry::{BlobSources, From, Reference, Registries, Repository, push_layout},
         run_record::{Event, RunRecord, State},
@@ -52,7 +53,6 @@ pub struct Run<'a> {
     pub builder: Option<&'a Builder<'a>>,
     /// None when no image is built.
     pub scans: Option<&'a Scans<'a>>,
-    pub signing: Signing,
     pub record: &'a RunRecord,
     pub sinks: &'a Sinks,
 }
@@ -332,7 +332,7 @@ impl Work<'_> {
 
     /// Signs the index by its digest, so that no tag ever points to what is not signed.
     fn sign(&self) -> Result<()> {
-        if self.run.signing == Signing::Off {
+        if self.plan.signing == Signing::Off {
             return Ok(());
         }
         let (digest, _) = self.built()?;

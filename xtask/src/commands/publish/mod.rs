@@ -43,7 +43,7 @@ use crate::{
         image::Tag,
         platform::Platform,
         problem::{Exit, Problem},
-        release::{Mode, ReleaseType},
+        release::{Mode, ReleaseType, Signing},
     },
     plan::{
         build::BuildPlan,
@@ -55,8 +55,7 @@ use crate::{
         spec_batch,
     },
     tools::{
-        cosign::{self, Signing},
-        files, git,
+        cosign, files, git,
         process::check_interrupted,
         registry::{Credentials, Registries},
         retry::Policy,
@@ -104,16 +103,14 @@ pub fn run(context: &mut Context, global: &Global, flags: &Publish) -> Result<Ex
         targets = self::targets(context, flags, &connectors)?;
     }
     let context = &*context;
-    let signing = match flags.sign {
-        true => cosign::ready()?,
-        false => Signing::Off,
-    };
+    if flags.signing() == Signing::On {
+        cosign::ready()?;
+    }
     let say = |line: &str| context.report.note(line);
     let publishing = Publishing {
         context,
         flags,
         registries: &registries(&say, flags.mode())?,
-        signing,
         jobs: flags.jobs.unwrap_or(context.resolved.config.parallelism()),
     };
     let looked = publishing.look(&connectors, targets);
@@ -142,7 +139,6 @@ struct Publishing<'a> {
     context: &'a Context<'a>,
     flags: &'a Publish,
     registries: &'a Registries<'a>,
-    signing: Signing,
     jobs: NonZeroUsize,
 }
 
@@ -165,7 +161,6 @@ impl<'a> Publishing<'a> {
             context,
             flags,
             registries,
-            signing,
             jobs,
         } = *self;
         let tag = local_tag()?;
@@ -194,7 +189,6 @@ impl<'a> Publishing<'a> {
             registries,
             builder: builder.as_ref(),
             scans: scans.as_ref(),
-            signing,
             record: &record,
             sinks,
         };
@@ -264,6 +258,7 @@ impl<'a> Publishing<'a> {
             platforms,
             mode: flags.mode(),
             existing: flags.existing(),
+            signing: flags.signing(),
             latest: flags.latest(),
             release: flags.release_type,
             overridden: !flags.tag_override.is_empty(),

@@ -288,9 +288,10 @@ impl<'a> Scans<'a> {
         let configuration = configuration(&repository, manifest)?;
         Ok(Half {
             platform,
+            // It is the image at latest.
+            latest: Some(scan::known(&scanned)),
             scanned,
             base_layers: self.base_layers(&configuration, platform),
-            latest: None,
         })
     }
 
@@ -611,8 +612,12 @@ impl ScanOutcome {
                 error.as_deref().unwrap_or("for an unknown reason")
             )),
             (Verdict::Found, _) => context.report.warning(format_args!(
-                "{connector}: {} vulnerable packages at or above the cutoff",
-                self.counts.counted
+                "{connector}: {} vulnerable packages at or above the cutoff{}",
+                self.counts.counted,
+                match self.blocks {
+                    true => ", and `scan.on-finding` is block",
+                    false => "",
+                }
             )),
             (Verdict::Clean, _) => {}
         }

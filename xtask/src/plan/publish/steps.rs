@@ -7,7 +7,7 @@ use crate::{
     model::{
         image::{Digest, ImageRef},
         platform::{self, Platform},
-        release::{Existing, Latest, Mode, ReleaseType},
+        release::{Existing, Latest, Mode, ReleaseType, Signing},
         spec_runs::Trial,
     },
     plan::build::BuildPlan,
@@ -20,6 +20,7 @@ pub struct PublishPlan {
     pub target: Target,
     pub action: Action,
     pub existing: Existing,
+    pub signing: Signing,
     pub found: Found,
     /// The digest that this repository last published under the tag.
     pub published: Option<Digest>,
@@ -101,6 +102,7 @@ pub struct Inputs<'a> {
     pub platforms: &'a [Platform],
     pub mode: Mode,
     pub existing: Existing,
+    pub signing: Signing,
     pub latest: Latest,
     pub release: ReleaseType,
     /// Whether the tag was given by hand.
@@ -119,6 +121,7 @@ impl PublishPlan {
             tests,
             action,
             existing: inputs.existing,
+            signing: inputs.signing,
             found: inputs.found,
             published: inputs.published,
             platforms: inputs.platforms.to_vec(),
@@ -275,9 +278,15 @@ fn refusal(inputs: &Inputs<'_>) -> String {
 
 fn tag_reason(inputs: &Inputs<'_>, action: Action) -> String {
     let image = &inputs.target.image;
+    let signed = match inputs.signing {
+        Signing::On => ", once its digest is signed",
+        Signing::Off => "",
+    };
     match (action, inputs.found.digest()) {
-        (Action::Replace | Action::Repair, Some(old)) => format!("{image}, instead of {old}"),
-        _ => image.to_string(),
+        (Action::Replace | Action::Repair, Some(old)) => {
+            format!("{image}, instead of {old}{signed}")
+        }
+        _ => format!("{image}{signed}"),
     }
 }
 

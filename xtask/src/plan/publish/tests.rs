@@ -8,7 +8,7 @@ use crate::model::{
     connector::{Connector, Language},
     metadata::Metadata,
     problem::Problem,
-    release::{Latest, ReleaseType},
+    release::{Latest, ReleaseType, Signing},
 };
 
 fn connector(name: &str, version: &str, language: Option<Language>) -> Connector {
@@ -265,6 +265,7 @@ fn planned_with(found: Found, latest: Latest, package: Package, mode: Mode) -> s
         platforms: &Platform::ALL,
         mode,
         existing: Existing::Keep,
+        signing: Signing::Off,
         latest,
         release: ReleaseType::Main,
         overridden: false,

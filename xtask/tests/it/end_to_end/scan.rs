@@ -502,6 +502,7 @@ fn a_blocked_publish_uploads_nothing_and_what_is_published_is_asked_again_by_its
     let blocked = [&publish[..], &["--config", "scan.on-finding=block"]].concat();
     run(&blocked, &|_| ())
         .code(1)
+        .says("at or above the cutoff, and `scan.on-finding` is block")
         .says("the scan of source-vulnerable says 2 high, 1 medium");
     let asked = registry_log().split_off(before);
     assert!(
@@ -582,6 +583,7 @@ fn a_blocked_publish_uploads_nothing_and_what_is_published_is_asked_again_by_its
         json!(["linux/amd64", "linux/arm64"])
     );
     assert_eq!(again["exposures"][0]["origin"], "connector");
+    assert_eq!(again["counts"]["new"], 0, "it is the image at latest");
     // The same image is published now, so nothing is new in it.
     let scan = first(&sandbox.scan(&["--output-format", "json"]).code(0));
     assert_eq!(scan["counts"]["new"], 0);
