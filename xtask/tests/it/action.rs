@@ -222,6 +222,7 @@ fn inputs_and_outputs_are_those_of_the_old_action_and_a_few_more() {
             "digest",
             "platforms",
             "scan-summary",
+            "scan-sarif",
             "latest-moved",
         ]
     );
@@ -425,6 +426,7 @@ fn outputs_of_a_publish_and_of_the_next_one_are_what_happened() {
             ("digest", &registry.digest("1.2.3")),
             ("platforms", "linux/amd64,linux/arm64"),
             ("scan-summary", scan),
+            ("scan-sarif", ""),
             ("latest-moved", done),
         ];
         BTreeMap::from(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())))

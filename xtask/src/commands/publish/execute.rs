@@ -290,7 +290,11 @@ impl Work<'_> {
             Verdict::ScanFailed => outcome.verdict.as_str().to_owned(),
             _ => outcome.counts.summary(),
         };
-        self.set(&[(Output::ScanSummary, summary.clone())])?;
+        let sarif = outcome.sarif.as_ref().map(ToString::to_string);
+        self.set(&[
+            (Output::ScanSummary, summary.clone()),
+            (Output::ScanSarif, sarif.unwrap_or_default()),
+        ])?;
         let blocks = outcome.blocks;
         self.done.borrow_mut().scanned = Some(outcome);
         if blocks {

@@ -31,11 +31,12 @@ pub enum Output {
     Digest,
     Platforms,
     ScanSummary,
+    ScanSarif,
     LatestMoved,
 }
 
 impl Output {
-    const ALL: [Output; 14] = [
+    const ALL: [Output; 15] = [
         Output::ConnectorName,
         Output::ConnectorType,
         Output::ConnectorDir,
@@ -49,6 +50,7 @@ impl Output {
         Output::Digest,
         Output::Platforms,
         Output::ScanSummary,
+        Output::ScanSarif,
         Output::LatestMoved,
     ];
 
@@ -68,6 +70,7 @@ impl Output {
             Output::Digest => "digest",
             Output::Platforms => "platforms",
             Output::ScanSummary => "scan-summary",
+            Output::ScanSarif => "scan-sarif",
             Output::LatestMoved => "latest-moved",
         }
     }

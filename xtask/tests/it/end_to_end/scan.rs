@@ -564,6 +564,9 @@ fn a_blocked_publish_uploads_nothing_and_what_is_published_is_asked_again_by_its
     assert!(registry_log().split_off(before).contains(&put));
     let written = fs::read_to_string(&outputs).unwrap();
     assert!(written.contains("2 high, 1 medium"), "{written}");
+    let written: Value = serde_json::from_str(&written).unwrap();
+    let sarif = fs::read_to_string(written[0]["scan-sarif"].as_str().unwrap()).unwrap();
+    assert_eq!(sarif.matches("\"ruleId\"").count(), 3, "{sarif}");
 
     is_what_it_says(&sandbox, &format!("{address}/airbyte/{NAME}"));
     // Nothing is kept here any more: the lists come from the registry.
