@@ -27,7 +27,11 @@ pub fn run(context: &Context) -> Result<Exit> {
         shell,
         "cargo clippy --workspace --all-targets --locked -- -D warnings"
     );
-    let test = cmd!(shell, "cargo test --workspace --locked --no-fail-fast");
+    // Most of the tests that need an engine wait for their turn; two of them and one that needs none are to be at work.
+    let test = cmd!(
+        shell,
+        "cargo test --workspace --locked --no-fail-fast -- --test-threads=5"
+    );
     let rust = [clippy, test].map(|check| Program::from(check).limit(LIMIT));
     let mut checks = [fmt]
         .into_iter()

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs};
 
 use serde_json::{Value, json};
 
-use super::{docker, sandboxed, turn};
+use super::{docker, here, sandboxed};
 
 /// Everything that installing and copying put into an image, one line a file: kind, mode, owner, content, path.
 const LIST: &str = r#"
@@ -77,7 +77,7 @@ fn build(connector: &str, builder: &str) -> (Seen, String) {
 
 #[test]
 fn assembled_images_are_those_that_docker_builds() {
-    let _turn = turn();
+    let _turn = here();
     for connector in [
         "source-faker",
         "destination-jsonl",
@@ -98,7 +98,7 @@ fn assembled_images_are_those_that_docker_builds() {
 /// Byte-code and layers are made anew from the wheels.
 #[test]
 fn assembling_is_repeatable() {
-    let _turn = turn();
+    let _turn = here();
     for connector in ["source-faker", "source-pokeapi"] {
         let (_, first) = build(connector, "assemble");
         for known in ["bases", "layers"] {

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use serde_json::Value;
 
-use super::{docker, scan::Vulnerable, turn};
+use super::{docker, elsewhere, scan::Vulnerable};
 use crate::monorepo::{CONNECTORS, Finished};
 
 const STORE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/store/layers");
@@ -71,7 +71,7 @@ fn publish_with(
 
 #[test]
 fn after_a_base_bump_only_configurations_are_uploaded_and_no_package_is_installed_again() {
-    let _turn = turn();
+    let _turn = elsewhere();
     let sandbox = Vulnerable::new();
     let base = sandbox.stand_in("airbyte/python-connector-base");
     let namespace = fresh("bumped");
@@ -114,7 +114,7 @@ fn after_a_base_bump_only_configurations_are_uploaded_and_no_package_is_installe
 
 #[test]
 fn layers_that_another_repository_has_are_mounted_from_there() {
-    let _turn = turn();
+    let _turn = elsewhere();
     let sandbox = Vulnerable::new();
     let base = sandbox.stand_in("airbyte/python-connector-base");
     let names = ["one", "another"].map(fresh);
@@ -134,7 +134,7 @@ fn layers_that_another_repository_has_are_mounted_from_there() {
 
 #[test]
 fn a_machine_that_made_no_layers_takes_them_from_the_published_image() {
-    let _turn = turn();
+    let _turn = elsewhere();
     let sandbox = Vulnerable::new();
     let base = sandbox.stand_in("airbyte/python-connector-base");
     let namespace = fresh("taken");

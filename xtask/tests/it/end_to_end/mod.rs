@@ -1,7 +1,8 @@
 //! The real thing: this repository's own connectors on the sandbox's engine, registry and QEMU.
 //!
-//! The tests share one sandbox and take turns: each starts it when it is not up and leaves it running, as
-//! `cargo xtask ci` takes it down at its end.
+//! The tests share one sandbox: each starts it when it is not up and leaves it running, as `cargo xtask ci` takes it
+//! down at its end. Those on this repository's connectors take turns, and beside them those on a repository of their
+//! own, whose images and stores are others; who must have the engine for itself takes both turns.
 
 mod assemble;
 mod base_bump;
@@ -29,10 +30,23 @@ use serde_json::{Value, json};
 
 use crate::monorepo::Finished;
 
-static ENGINE: Mutex<()> = Mutex::new(());
+type Turn = MutexGuard<'static, ()>;
 
-fn turn() -> MutexGuard<'static, ()> {
-    ENGINE.lock().unwrap_or_else(PoisonError::into_inner)
+/// The next one on this repository's own connectors.
+fn here() -> Turn {
+    static HERE: Mutex<()> = Mutex::new(());
+    HERE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The next one on a repository of the test's own.
+fn elsewhere() -> Turn {
+    static ELSEWHERE: Mutex<()> = Mutex::new(());
+    ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// For a test that stops the engine, or reads what it and its registry log.
+fn alone() -> [Turn; 2] {
+    [here(), elsewhere()]
 }
 
 fn root() -> &'static Path {
@@ -82,7 +96,7 @@ fn messages(finished: &Finished, kind: &str) -> Vec<Value> {
 
 #[test]
 fn all_connectors_are_built_for_both_platforms_and_their_spec_is_right_on_each() {
-    let _turn = turn();
+    let _turn = here();
     let built = sandboxed(&["connector", "build", "*", "--platform", "all", "--json"])
         .code(0)
         .json();
@@ -109,7 +123,7 @@ fn all_connectors_are_built_for_both_platforms_and_their_spec_is_right_on_each()
 
 #[test]
 fn an_image_has_user_entry_point_work_directory_and_labels() {
-    let _turn = turn();
+    let _turn = here();
     for (name, entry_point) in [
         ("source-faker", json!(["/entrypoint.sh"])),
         (
@@ -184,7 +198,7 @@ fn an_image_has_user_entry_point_work_directory_and_labels() {
 
 #[test]
 fn source_faker_reads_valid_messages_and_goes_on_from_its_state() {
-    let _turn = turn();
+    let _turn = here();
     let image = sandboxed(&["connector", "build", "source-faker"])
         .code(0)
         .stdout
@@ -287,7 +301,7 @@ fn source_faker_reads_valid_messages_and_goes_on_from_its_state() {
 
 #[test]
 fn doctor_finds_the_sandbox_ready() {
-    let _turn = turn();
+    let _turn = here();
     let checks = sandboxed(&["doctor", "--json"]).code(0).json();
     let engine = checks
         .as_array()
@@ -331,7 +345,7 @@ fn doctor_without_an_engine_says_what_to_do() {
 
 #[test]
 fn the_sandbox_comes_up_twice_goes_down_and_comes_up_again() {
-    let _turn = turn();
+    let _turn = alone();
     let up = |value: &Value| value["up"].as_bool().unwrap();
     let first = xtask(&["sandbox", "up", "--json"]).code(0).json();
     let second = xtask(&["sandbox", "up", "--json"]).code(0).json();
@@ -347,7 +361,7 @@ fn the_sandbox_comes_up_twice_goes_down_and_comes_up_again() {
 /// Without a bridge of its own, an engine removes a docker0 that it finds, and with it a system engine's network.
 #[test]
 fn the_bridge_of_a_system_engine_is_left_alone() {
-    let _turn = turn();
+    let _turn = alone();
     let interface = Path::new("/sys/class/net/docker0/ifindex");
     let made = !interface.exists();
     if made {

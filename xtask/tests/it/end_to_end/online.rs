@@ -1,13 +1,13 @@
 //! `check --online` against the sandbox's registry, with images that docker pushed there.
 
-use super::{docker, turn, xtask};
+use super::{docker, elsewhere, xtask};
 use crate::monorepo::{CONNECTORS, Monorepo, metadata};
 
 const ONLINE: &str = "base-image-exists,version-not-below-released";
 
 #[test]
 fn base_images_and_versions_are_looked_up_in_a_real_registry() {
-    let _turn = turn();
+    let _turn = elsewhere();
     xtask(&["sandbox", "up"]).code(0);
     let status = xtask(&["sandbox", "status", "--json"]).code(0).json();
     let registry = status["registry"].as_str().unwrap();

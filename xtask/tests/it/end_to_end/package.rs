@@ -15,9 +15,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
-    docker,
+    docker, elsewhere,
     publish::Registry,
-    turn,
     wheels::{Sandbox, on_base},
 };
 use crate::monorepo::{CONNECTORS, Finished, Monorepo};
@@ -155,7 +154,7 @@ fn record(wheel: &Path) -> String {
 
 #[test]
 fn the_images_own_wheel_is_published_once_and_only_with_the_token() {
-    let _turn = turn();
+    let _turn = elsewhere();
     let sandbox = Sandbox::up();
     let index = Index::start();
     let repo = monorepo();
@@ -209,7 +208,7 @@ fn the_images_own_wheel_is_published_once_and_only_with_the_token() {
 /// is left alone.
 #[test]
 fn a_publish_brings_the_image_to_the_registry_and_the_package_to_the_index() {
-    let _turn = turn();
+    let _turn = elsewhere();
     let sandbox = Sandbox::up();
     let (index, registry, repo) = (Index::start(), Registry::start(), monorepo());
     let flag = format!("--registry={}/airbyte", registry.address);

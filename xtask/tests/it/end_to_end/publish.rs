@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
-    docker,
+    docker, here,
     proxy::{self, Verdict},
-    sandboxed, turn, xtask,
+    sandboxed, xtask,
 };
 use crate::monorepo::{CONNECTORS, Finished, Monorepo, metadata};
 
@@ -175,7 +175,7 @@ pub fn at_version(repo: Monorepo, version: &str) -> Monorepo {
 
 #[test]
 fn the_image_that_was_tested_is_what_the_registry_serves() {
-    let _turn = turn();
+    let _turn = here();
     let flags = [
         "connector",
         "publish",
@@ -210,7 +210,7 @@ fn the_image_that_was_tested_is_what_the_registry_serves() {
 
 #[test]
 fn what_the_builder_attests_is_no_platform() {
-    let _turn = turn();
+    let _turn = here();
     let run = |verb: &str, more: &[&str]| {
         let finished =
             sandboxed(&[&["connector", verb, "source-pokeapi", "--json"], more].concat());

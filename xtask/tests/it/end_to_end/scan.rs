@@ -13,7 +13,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{turn, xtask};
+use super::{alone, elsewhere, xtask};
 use crate::monorepo::{CONNECTORS, Finished, Monorepo, metadata};
 
 const NAME: &str = "source-vulnerable";
@@ -172,7 +172,7 @@ const BOTH_HIGH: [[&str; 3]; 3] = [
 
 #[test]
 fn known_old_packages_are_found_on_both_platforms_and_the_policy_decides() {
-    let _turn = turn();
+    let _turn = elsewhere();
     let sandbox = Vulnerable::new();
 
     let scan = first(
@@ -366,7 +366,7 @@ fn components(cyclonedx: &Value) -> Vec<String> {
 
 #[test]
 fn a_scan_that_does_not_run_is_never_taken_for_one_that_found_nothing() {
-    let _turn = turn();
+    let _turn = elsewhere();
     let sandbox = Vulnerable::new();
     let fakes = sandbox.repo.scratch().join("bin");
     fs::create_dir_all(&fakes).unwrap();
@@ -469,7 +469,7 @@ fn registry_log() -> Vec<String> {
 
 #[test]
 fn a_blocked_publish_uploads_nothing_and_what_is_published_is_asked_again_by_its_list() {
-    let _turn = turn();
+    let _turn = alone();
     let sandbox = Vulnerable::new();
     let run = |arguments: &[&str], configure: &dyn Fn(&mut Command)| {
         let mut command = sandbox.command();
@@ -789,7 +789,7 @@ fn a_signed_image_verifies_and_a_tag_that_was_moved_does_not() {
         eprintln!("neither cosign nor Go is here: nothing is signed");
         return;
     };
-    let _turn = turn();
+    let _turn = elsewhere();
     let sandbox = Vulnerable::new();
     let keys = sandbox.repo.scratch().join("keys");
     fs::create_dir_all(&keys).unwrap();

@@ -11,7 +11,7 @@ use memchr::memmem;
 use serde_json::Value;
 
 use super::{
-    docker, turn,
+    docker, elsewhere,
     wheels::{Sandbox, on_base, specs},
 };
 use crate::monorepo::{CONNECTORS, Monorepo};
@@ -60,7 +60,7 @@ fn connector() -> Monorepo {
 
 #[test]
 fn nothing_of_the_hosts_certificates_and_proxies_stays_in_an_image() {
-    let _turn = turn();
+    let _turn = elsewhere();
     let sandbox = Sandbox::up();
     let repo = connector();
     let certificates = std::env::var("SSL_CERT_FILE")

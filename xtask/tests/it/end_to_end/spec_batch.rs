@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::{docker, messages, root, scan::Vulnerable, turn};
+use super::{alone, docker, messages, root, scan::Vulnerable};
 use crate::monorepo::{CONNECTORS, Finished, Monorepo, metadata};
 
 /// Programs that a connector may bring in place of the base's. This one leaves files and a process behind.
@@ -42,7 +42,7 @@ fn with(repo: Monorepo, name: &str, like: &str, files: &[(&str, &str)]) -> Monor
 
 #[test]
 fn a_batch_says_what_each_image_says_by_itself_and_no_one_harms_another() {
-    let _turn = turn();
+    let _turn = alone();
     let (pokeapi, meteo) = ("source-pokeapi", "source-open-meteo");
     let components =
         fs::read_to_string(root().join(CONNECTORS).join(meteo).join("components.py")).unwrap();

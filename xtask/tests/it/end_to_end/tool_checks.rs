@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, os::unix::fs::symlink, process::Command};
 
 use serde_json::Value;
 
-use super::{root, sandboxed, turn, xtask};
+use super::{elsewhere, here, root, sandboxed, xtask};
 use crate::{
     fleet::fleet,
     monorepo::{CONNECTORS, Finished, Monorepo, metadata},
@@ -41,7 +41,7 @@ const JUDGE: [&str; 6] = [
 /// One connector a fault: the edits of a good manifest, and the line and words of what must be found.
 #[test]
 fn the_cdk_finds_each_fault_at_its_line() {
-    let _turn = turn();
+    let _turn = elsewhere();
     let good = fs::read_to_string(
         root()
             .join(CONNECTORS)
@@ -166,7 +166,7 @@ fn the_cdk_finds_each_fault_at_its_line() {
 /// Of three the components.py is not among what was recorded; all else passes, on CDK 6.11.1 (their own) as well.
 #[test]
 fn a_real_fleets_manifests_are_valid() {
-    let _turn = turn();
+    let _turn = elsewhere();
     let Some(fleet) = fleet() else { return };
     let repo = Monorepo::new();
     let connectors = repo.root().join(CONNECTORS);
@@ -210,7 +210,7 @@ fn left_behind() -> String {
 
 #[test]
 fn the_connectors_of_this_repository_pass_their_tests_and_leave_the_tree_clean() {
-    let _turn = turn();
+    let _turn = here();
     let before = left_behind();
     let tested = sandboxed(&["connector", "test", "*", "--json"])
         .code(0)
@@ -270,7 +270,7 @@ fn tried(name: &str, config: &str, code: i32) -> BTreeMap<String, String> {
 
 #[test]
 fn a_source_and_a_destination_are_tried_on_a_configuration() {
-    let _turn = turn();
+    let _turn = here();
     let steps = tried("source-faker", "{\"count\": 20, \"seed\": 7}", 0);
     assert_eq!(steps["read"], "passed: 60 records, 3 states");
     let steps = tried("source-faker", "{\"count\": \"many\"}", 1);

@@ -11,7 +11,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{docker, root, turn, xtask};
+use super::{docker, elsewhere, root, xtask};
 use crate::monorepo::{CONNECTORS, Finished, Monorepo, metadata};
 
 const BASE: &str = "airbyte/python-connector-base";
@@ -168,7 +168,7 @@ fn fixture(name: &str) -> Monorepo {
 /// wheel each serves both platforms.
 #[test]
 fn sdists_become_one_wheel_for_both_platforms() {
-    let _turn = turn();
+    let _turn = elsewhere();
     let sandbox = Sandbox::up();
     let repo = fixture("source-sdists");
     let first = sandbox
@@ -207,7 +207,7 @@ fn sdists_become_one_wheel_for_both_platforms() {
 /// emulated.
 #[test]
 fn pyyaml_is_compiled_for_each_platform() {
-    let _turn = turn();
+    let _turn = elsewhere();
     xtask(&["sandbox", "up", "--compiler"]).code(0);
     let sandbox = Sandbox::up();
     let repo = fixture("source-pyyaml");
@@ -241,7 +241,7 @@ fn pyyaml_is_compiled_for_each_platform() {
 /// that share a wheel cache. What it links to and the base image lacks is said, also where it is built no more.
 #[test]
 fn a_native_sdist_is_built_for_each_platform_and_shared_through_the_wheel_cache() {
-    let _turn = turn();
+    let _turn = elsewhere();
     let sandbox = Sandbox::up();
     let index = Index::start();
     let sdist = format!(
@@ -320,7 +320,7 @@ print(json.dumps({"type": "SPEC", "spec": {"connectionSpecification": schema}}))
 /// Where the wheel for one platform holds machine code, the sdist is built on the other one at once.
 #[test]
 fn a_package_that_is_native_on_one_platform_is_not_tried_there() {
-    let _turn = turn();
+    let _turn = elsewhere();
     let sandbox = Sandbox::up();
     let index = Index::start();
     let file = |name: &str, hash: &str| {
@@ -354,7 +354,7 @@ print(json.dumps({"type": "SPEC", "spec": {"connectionSpecification": schema}}))
 
 #[test]
 fn a_wheel_that_holds_what_its_tag_denies_is_caught() {
-    let _turn = turn();
+    let _turn = elsewhere();
     let sandbox = Sandbox::up();
     let index = Index::start();
     let wheel = format!(
@@ -376,7 +376,7 @@ fn a_wheel_that_holds_what_its_tag_denies_is_caught() {
 /// The lock is made from whatever package index this machine has.
 #[test]
 fn source_faker_with_a_uv_lock_holds_exactly_the_closure_that_info_shows() {
-    let _turn = turn();
+    let _turn = elsewhere();
     let sandbox = Sandbox::up();
     let repo = Monorepo::new();
     let directory = format!("{CONNECTORS}/source-faker");
@@ -406,10 +406,9 @@ fn source_faker_with_a_uv_lock_holds_exactly_the_closure_that_info_shows() {
         .output();
     Finished::from(locked.unwrap()).code(0);
 
-    let built = sandbox
-        .on(&repo, &[], &build("source-faker"))
-        .code(0)
-        .json();
+    // This repository's own source-faker may be built meanwhile.
+    let build = [&build("source-faker")[..], &["--tag", "uv-lock"]].concat();
+    let built = sandbox.on(&repo, &[], &build).code(0).json();
     let specs = specs(&built[0]);
     assert_eq!(specs[0], specs[1]);
     let info = ["connector", "info", "source-faker", "--json"];
