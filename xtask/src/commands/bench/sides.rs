@@ -160,9 +160,12 @@ pub fn old_flow(bed: &Bed, registry: &str, connectors: &[&str]) -> Result<Timed>
     Ok(timed)
 }
 
-/// docker-registry 2.8 writes a blob's link in place: who asks for it at that moment gets a 500 with these words. Two
-/// platforms that share a layer push it at the same time, and BuildKit does not try that again.
-const HALF_WRITTEN: &str = "invalid checksum digest format";
+/// docker-registry 2.8 writes links in place: who asks for one at that moment gets a 500, with the first of these words
+/// where it has a body. Two platforms that share a layer push it at the same time, and BuildKit does not try that again.
+const HALF_WRITTEN: [&str; 2] = [
+    "invalid checksum digest format",
+    "500 Internal Server Error",
+];
 
 fn timed_step(bed: &Bed, step: &Step) -> Result<Phase> {
     let start = Instant::now();
@@ -170,9 +173,13 @@ fn timed_step(bed: &Bed, step: &Step) -> Result<Phase> {
         let done = program(bed, step)?.output();
         done.with_context(|| format!("old flow, {}", step.name))
     };
+    let half_written = |error: &anyhow::Error| {
+        let text = format!("{error:#}");
+        HALF_WRITTEN.iter().any(|words| text.contains(words))
+    };
     match done() {
         // What was built is in the builder's cache.
-        Err(error) if format!("{error:#}").contains(HALF_WRITTEN) => done()?,
+        Err(error) if half_written(&error) => done()?,
         done => done?,
     };
     Ok(Phase {
