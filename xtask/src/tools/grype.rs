@@ -312,7 +312,7 @@ fn build(sources: &Sources<'_>) -> Result<Utf8PathBuf> {
         "github.com/anchore/grype/cmd/grype@v{}",
         sources.tools.grype
     );
-    // Debug information takes most of the time, and is of no use to a program that is only run.
+    // Debug information is of no use to a program that is only run; without it an eighth less is compiled.
     let debug = "-gcflags=all=-dwarf=false";
     let link = format!("-ldflags=-s -w -X main.version={}", sources.tools.grype);
     let uv = uv::for_host(&sources.tools.uv, sources.cache)?;
