@@ -27,6 +27,7 @@ use crate::{
     tools::{
         process::{self, Program},
         registry::Pushed,
+        retry::{self, Next},
     },
 };
 
@@ -160,12 +161,9 @@ pub fn old_flow(bed: &Bed, registry: &str, connectors: &[&str]) -> Result<Timed>
     Ok(timed)
 }
 
-/// docker-registry 2.8 writes links in place: who asks for one at that moment gets a 500, with the first of these words
-/// where it has a body. Two platforms that share a layer push it at the same time, and BuildKit does not try that again.
-const HALF_WRITTEN: [&str; 2] = [
-    "invalid checksum digest format",
-    "500 Internal Server Error",
-];
+/// docker-registry 2.8 writes links in place: who asks for one at that moment gets a 500, with these words where it has
+/// a body. Two platforms that share a layer push it at the same time, and BuildKit does not try that again.
+const HALF_WRITTEN: &str = "invalid checksum digest format";
 
 fn timed_step(bed: &Bed, step: &Step) -> Result<Phase> {
     let start = Instant::now();
@@ -173,15 +171,15 @@ fn timed_step(bed: &Bed, step: &Step) -> Result<Phase> {
         let done = program(bed, step)?.output();
         done.with_context(|| format!("old flow, {}", step.name))
     };
-    let half_written = |error: &anyhow::Error| {
-        let text = format!("{error:#}");
-        HALF_WRITTEN.iter().any(|words| text.contains(words))
-    };
-    match done() {
+    if let Err(error) = done() {
+        let half_written = format!("{error:#}").contains(HALF_WRITTEN);
+        let failed = retry::failed_program(error);
+        if !half_written && matches!(failed.next, Next::GiveUp) {
+            return Err(failed.error);
+        }
         // What was built is in the builder's cache.
-        Err(error) if half_written(&error) => done()?,
-        done => done?,
-    };
+        done()?;
+    }
     Ok(Phase {
         name: step.name.to_owned(),
         value: start.elapsed().as_secs_f64(),
