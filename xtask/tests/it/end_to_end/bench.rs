@@ -53,7 +53,7 @@ fn both_sides_build_test_scan_push_and_tag_a_changed_connector() {
         "1",
         "--json",
     ];
-    // The old flow installs emulated, for minutes.
+    // Emulated, what the old flow installs takes minutes.
     let mut command = sandbox.command();
     command.env("XTASK_PLATFORMS", "linux/amd64");
     let output = command.args(bench).output().unwrap();

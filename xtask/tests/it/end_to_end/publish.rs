@@ -238,6 +238,9 @@ fn what_the_builder_attests_is_no_platform() {
     );
     let verified = run("verify", &[]);
     assert_eq!(&verified["digest"], digest, "{verified}");
+    // The next test finds what it would find alone.
+    let plain = publish(&["--force-publish"]);
+    assert_ne!(&plain["digest"], digest);
 }
 
 #[test]
