@@ -34,7 +34,8 @@ pub struct Config {
     pub builder: Builder,
     /// How many connectors are worked on at a time; 0 is one for each core.
     pub jobs: usize,
-    /// Seconds that `spec` may take on a platform that runs natively.
+    /// Seconds that `spec` may take on a platform that runs natively. Meant for a connector that hangs: on a machine
+    /// that is busy with others, a good one takes several times as long as alone.
     pub spec_timeout: u64,
     /// Seconds that `spec` may take under emulation.
     pub spec_timeout_emulated: u64,
@@ -221,8 +222,8 @@ impl Default for Config {
             docker_images: "docker-images".to_owned(),
             builder: Builder::Auto,
             jobs: 0,
-            spec_timeout: 60,
-            spec_timeout_emulated: 300,
+            spec_timeout: 180,
+            spec_timeout_emulated: 900,
             mirrors: BTreeMap::new(),
             stand_ins: BTreeMap::new(),
             prerequisites: BTreeMap::new(),

@@ -99,7 +99,7 @@ fn a_dry_run_prints_the_plan_and_starts_nothing() {
         .code(0);
     for expected in [
         "source-a (manifest-only) -> docker.io/airbyte/source-a:dev",
-        "spec   linux/arm64 (emulated, at most 300 s)",
+        "spec   linux/arm64 (emulated, at most 900 s)",
     ] {
         assert!(finished.stdout.contains(expected), "{}", finished.stdout);
     }

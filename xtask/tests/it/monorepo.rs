@@ -215,10 +215,19 @@ impl From<Output> for Finished {
 }
 
 impl Finished {
-    /// Asserts the exit code, showing everything when it is another.
+    /// Asserts the exit code, showing everything when it is another, and last what was said last: the end of a log
+    /// is what people are shown of it.
     #[track_caller]
     pub fn code(self, expected: i32) -> Finished {
-        assert_eq!(self.status, Some(expected), "{self:#?}");
+        let Finished {
+            status,
+            stdout,
+            stderr,
+        } = &self;
+        assert!(
+            *status == Some(expected),
+            "stdout:\n{stdout}\nstderr:\n{stderr}\nended with {status:?} instead of {expected}"
+        );
         self
     }
 

@@ -1,6 +1,6 @@
 //! Both sides of the bench at work, on a connector that installs nothing but itself.
 
-use super::{elsewhere, scan::Vulnerable};
+use super::{alone, scan::Vulnerable};
 use crate::monorepo::{CONNECTORS, Finished, metadata};
 
 const PYPROJECT: &str = r#"[build-system]
@@ -29,7 +29,7 @@ def run():
 
 #[test]
 fn both_sides_build_test_scan_push_and_tag_a_changed_connector() {
-    let _turn = elsewhere();
+    let _turn = alone();
     let mut sandbox = Vulnerable::new();
     let directory = format!("{CONNECTORS}/source-tiny");
     let metadata = metadata("source-tiny")

@@ -44,7 +44,7 @@ fn elsewhere() -> Turn {
     ELSEWHERE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// For a test that stops the engine, or reads what it and its registry log.
+/// For a test that stops the engine, empties its builder's cache, or reads what it and its registry log.
 fn alone() -> [Turn; 2] {
     [here(), elsewhere()]
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, time::SystemTime};
 
-use super::{docker, elsewhere, here, root, sandboxed, scan::Vulnerable};
+use super::{alone, docker, root, sandboxed, scan::Vulnerable};
 use crate::monorepo::{CONNECTORS, Finished};
 
 /// What builders and xtask keep of earlier builds is gone before each.
@@ -25,7 +25,7 @@ const BUILD: [&str; 5] = ["connector", "build", "--platform", "all", "--json"];
 
 #[test]
 fn two_clean_builds_of_a_python_connector_give_the_same_index_digest() {
-    let _turn = elsewhere();
+    let _turn = alone();
     let sandbox = Vulnerable::new();
     // The image's dates are those of the commit.
     sandbox.repo.commit("airbyte-integrations");
@@ -47,7 +47,7 @@ fn two_clean_builds_of_a_python_connector_give_the_same_index_digest() {
 
 #[test]
 fn two_clean_builds_of_a_manifest_only_connector_give_the_same_index_digest() {
-    let _turn = here();
+    let _turn = alone();
     sandboxed(&["sandbox", "up"]).code(0);
     let build = |builder: &str| {
         sandboxed(&[&BUILD[..], &["source-pokeapi", "--builder", builder]].concat())
