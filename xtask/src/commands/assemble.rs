@@ -30,7 +30,7 @@ use crate::{
     },
     tools::{
         base_store::{Base, BaseStore},
-        byte_code::{Compiler, Files, Interpreter},
+        byte_code::{ByteCode, Compiler, Interpreter},
         docker::Engine,
         docker_images,
         engine_store::Sent,
@@ -117,6 +117,7 @@ impl<'a> Assembler<'a> {
                 image: &plan.base.used,
                 native: wheels.native(),
                 python: python.interpreter.python,
+                scratch: &plan.layout,
             };
             busy("layers of packages");
             interpreter.serve(|compiler| {
@@ -250,7 +251,7 @@ impl Assembly<'_> {
             Some(layer) => layer,
             None => {
                 let mut tree = Tree::default();
-                add_plain(&mut tree, Owner::Root, python.compiler.standard_library()?);
+                add_byte_code(&mut tree, Owner::Root, python.compiler.standard_library()?);
                 self.pack(&key, &tree)?
             }
         };
@@ -350,10 +351,10 @@ impl Assembly<'_> {
         })
     }
 
-    /// Installs, compiles and packs the wheels of each group, one after the other, so that the code of one wheel alone is
-    /// held. What is the same on several platforms is compiled once.
+    /// Installs, compiles and packs the wheels of each group, one after the other, a file of them at a time in memory.
+    /// What is the same on several platforms is compiled once.
     fn make(&self, alike: &[&Group<'_>], python: &Python<'_>) -> Result<()> {
-        let mut known: BTreeMap<Digest, Files> = BTreeMap::new();
+        let mut known: BTreeMap<Digest, ByteCode> = BTreeMap::new();
         let mut groups = alike.iter().peekable();
         while let Some(group) = groups.next() {
             let mut tree = Tree::default();
@@ -362,17 +363,17 @@ impl Assembly<'_> {
                 let path = wheel.path.as_deref();
                 let path = path.with_context(|| format!("{} is not here", wheel.wheel.name))?;
                 let installed = wheel_install::install(path, python.plan.interpreter.python)?;
-                let code = code_of(&installed)?;
-                add_installed(&mut tree, installed);
-                let digest = digest_of(&code);
-                let byte_code = match known.remove(&digest) {
+                let code = code_of(&installed);
+                let digest = (alike.len() > 1).then(|| digest_of(&code)).transpose()?;
+                let byte_code = match digest.as_ref().and_then(|digest| known.remove(digest)) {
                     Some(byte_code) => byte_code,
-                    None => python.compiler.compile(code)?,
+                    None => python.compiler.compile(read(&code))?,
                 };
-                if groups.peek().is_some() {
+                if let (Some(digest), Some(_)) = (digest, groups.peek()) {
                     compiled.insert(digest, byte_code.clone());
                 }
-                add_plain(&mut tree, Owner::Root, byte_code);
+                add_installed(&mut tree, installed);
+                add_byte_code(&mut tree, Owner::Root, byte_code);
             }
             known = compiled;
             self.pack(&group.key, &tree)?;
@@ -434,15 +435,15 @@ impl Assembly<'_> {
         let source = wheel_file::pack(&source)?;
         let (wheel, compiled) = thread::scope(|scope| {
             // Starts the compiler's container beside that of the package.
-            let compiled = scope.spawn(|| python.compiler.compile(files));
+            let compiled = scope.spawn(|| python.compiler.compile(files.into_iter().map(Ok)));
             let wheel = python.wheels.own(self.plan, python.plan, &source);
             (wheel, joined(compiled))
         });
         let installed = wheel_install::install(&wheel?.path, python.plan.interpreter.python)?;
-        let of_package = python.compiler.compile(code_of(&installed)?)?;
+        let of_package = python.compiler.compile(read(&code_of(&installed)))?;
         add_installed(&mut tree, installed);
-        add_plain(&mut tree, Owner::Root, of_package);
-        add_plain(&mut tree, Owner::Airbyte, compiled?);
+        add_byte_code(&mut tree, Owner::Root, of_package);
+        add_byte_code(&mut tree, Owner::Airbyte, compiled?);
         let command = python.plan.entry_point.command(CODE);
         let script = Content::Bytes {
             bytes: format!("#!/bin/sh\nexec {command} \"$@\"\n").into_bytes(),
@@ -487,7 +488,7 @@ fn grouped<'w>(
 
 /// The Python files of what was installed, for the compiler. Tests have no byte-code: no connector imports them, and
 /// they are a third of all code.
-fn code_of(installed: &Installed) -> Result<Files> {
+fn code_of(installed: &Installed) -> Vec<(&String, &Source)> {
     let is_code = |path: &str| {
         let mut directories = path.split('/').rev().skip(1);
         path.ends_with(".py")
@@ -495,15 +496,21 @@ fn code_of(installed: &Installed) -> Result<Files> {
             && !directories.any(|directory| matches!(directory, "test" | "tests"))
     };
     let code = installed.iter().filter(|(path, _)| is_code(path));
-    code.map(|(path, (_, source))| Ok((path.clone(), source.read()?)))
-        .collect()
+    code.map(|(path, (_, source))| (path, source)).collect()
 }
 
-fn digest_of(files: &Files) -> Digest {
-    let lines = files
-        .iter()
-        .map(|(path, bytes)| format!("{path} {}\n", Digest::of(bytes)));
-    Digest::of(lines.collect::<String>().as_bytes())
+/// The files, each read when it is its turn.
+fn read(code: &[(&String, &Source)]) -> impl ExactSizeIterator<Item = Result<(String, Vec<u8>)>> {
+    let file = |(path, source): &(&String, &Source)| Ok(((*path).clone(), source.read()?));
+    code.iter().map(file)
+}
+
+fn digest_of(code: &[(&String, &Source)]) -> Result<Digest> {
+    let line = |file: Result<(String, Vec<u8>)>| {
+        file.map(|(path, bytes)| format!("{path} {}\n", Digest::of(&bytes)))
+    };
+    let lines = read(code).map(line).collect::<Result<String>>()?;
+    Ok(Digest::of(lines.as_bytes()))
 }
 
 fn add_installed(tree: &mut Tree, installed: Installed) {
@@ -516,9 +523,9 @@ fn add_installed(tree: &mut Tree, installed: Installed) {
     }
 }
 
-fn add_plain(tree: &mut Tree, owner: Owner, files: Files) {
-    for (path, bytes) in files {
+fn add_byte_code(tree: &mut Tree, owner: Owner, byte_code: ByteCode) {
+    for (path, part) in byte_code {
         let mode = Mode::Plain;
-        tree.add(&path, owner, Content::Bytes { bytes, mode });
+        tree.add(&path, owner, Content::Spooled { part, mode });
     }
 }

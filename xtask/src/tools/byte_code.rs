@@ -5,25 +5,34 @@ use std::{
     collections::{BTreeMap, HashMap},
     io::{self, BufReader, BufWriter, Read, Write},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
-        mpsc::{self, Receiver, Sender},
+        mpsc::{self, Receiver, Sender, SyncSender},
     },
     thread,
     time::Duration,
 };
 
 use anyhow::{Context, Result};
+use camino::Utf8Path;
 
-use super::{docker::Engine, process, work::joined};
+use super::{
+    docker::Engine,
+    process,
+    spool::{Spool, Spooled},
+    work::joined,
+};
 use crate::model::{image::ImageRef, platform::Platform, problem::Problem, target::PythonVersion};
 
 const SCRIPT: &str = include_str!("compile_bytecode.py");
 /// For all that one assembly has compiled, what it does in between included.
 const LIMIT: Duration = Duration::from_secs(3600);
 
-/// Files by their path in the image, without a leading slash.
-pub type Files = BTreeMap<String, Vec<u8>>;
+/// Files that wait on the way to the container.
+const AHEAD: usize = 16;
+
+/// Byte-code on disk, by its path in the image without a leading slash.
+pub type ByteCode = BTreeMap<String, Spooled>;
 
 /// The interpreter that compiles.
 #[derive(Debug, Clone, Copy)]
@@ -33,42 +42,41 @@ pub struct Interpreter<'a> {
     /// Platform that the engine's containers run on natively.
     pub native: Platform,
     pub python: PythonVersion,
+    /// In whose file system byte-code waits until it is packed.
+    pub scratch: &'a Utf8Path,
 }
 
 /// A container that compiles as long as this lives; several threads may ask it.
 pub struct Compiler {
     python: PythonVersion,
-    jobs: Sender<Job>,
+    /// What the container is to read, one file of one group after the other; None when a group was cut short.
+    questions: Mutex<Option<SyncSender<Vec<u8>>>>,
     waiting: Arc<Waiting>,
     count: AtomicU32,
 }
 
 /// What is compiled together, apart from all else: byte-code depends on its group alone.
+#[derive(Debug, Clone, Copy)]
 enum Group {
     /// Used without a look at its source, for nothing exchanges one without the other.
-    Files(Files),
+    Files = 0,
     /// The image's standard library, where it comes without byte-code. Used only where it fits its source: another
     /// platform's image may have another one.
-    StandardLibrary,
-}
-
-struct Job {
-    number: u32,
-    group: Group,
+    StandardLibrary = 1,
 }
 
 /// Who waits for which answer; None when there will be none any more.
 #[derive(Default)]
-struct Waiting(Mutex<Option<HashMap<u32, Sender<Files>>>>);
+struct Waiting(Mutex<Option<HashMap<u32, Sender<ByteCode>>>>);
 
 impl Interpreter<'_> {
     /// Calls `work` with a compiler. Its container is started by the first question.
     pub fn serve<T>(&self, work: impl FnOnce(&Compiler) -> Result<T>) -> Result<T> {
-        let (jobs, queue) = mpsc::channel();
+        let (questions, queue) = mpsc::sync_channel(AHEAD);
         let waiting = Arc::new(Waiting(Mutex::new(Some(HashMap::new()))));
         let compiler = Compiler {
             python: self.python,
-            jobs,
+            questions: Mutex::new(Some(questions)),
             waiting: Arc::clone(&waiting),
             count: AtomicU32::new(0),
         };
@@ -86,10 +94,12 @@ impl Interpreter<'_> {
         })
     }
 
-    fn run(&self, queue: Receiver<Job>, waiting: &Arc<Waiting>) -> Result<()> {
+    fn run(&self, queue: Receiver<Vec<u8>>, waiting: &Arc<Waiting>) -> Result<()> {
         let Ok(first) = queue.recv() else {
             return Ok(());
         };
+        let spool = Spool::new(self.scratch);
+        let mut spool = spool.with_context(|| format!("write to {}", self.scratch))?;
         let command = [
             "env",
             "PYTHONHASHSEED=0",
@@ -100,22 +110,25 @@ impl Interpreter<'_> {
             SCRIPT,
         ];
         let waiting = Arc::clone(waiting);
+        let (tell, told) = mpsc::channel();
         let (image, native) = (self.image, self.native);
         let run = self
             .engine
             .run_untrusted(image, native, &command, LIMIT, |program| {
-                let write = |pipe: &mut dyn Write| {
-                    let mut pipe = BufWriter::new(pipe);
-                    let mut jobs = std::iter::once(first).chain(queue);
-                    jobs.try_for_each(|job| job.write(&mut pipe).and_then(|()| pipe.flush()))
-                };
+                let write = move |pipe: &mut dyn Write| write_all(pipe, first, &queue);
                 program.input_from(write).output_to(move |pipe| {
-                    // A cut answer is the end of the container, whose status tells more.
-                    let _ = waiting.answer(&mut BufReader::new(pipe));
+                    let heard = waiting.answer(&mut BufReader::new(pipe), &mut spool);
+                    let _ = tell.send(heard);
                     waiting.close();
                 })
             });
         let finished = run.with_context(|| format!("compile byte-code in {image}"))?;
+        // A cut answer is the end of the container, whose status tells more.
+        if let Ok(Err(error)) = told.try_recv()
+            && error.kind() != io::ErrorKind::UnexpectedEof
+        {
+            return Err(error).with_context(|| format!("keep byte-code of {image}"));
+        }
         if finished.status.success() && finished.timed_out.is_none() {
             return Ok(());
         }
@@ -128,70 +141,108 @@ impl Interpreter<'_> {
     }
 }
 
+/// What is to be read, as it comes.
+fn write_all(pipe: &mut dyn Write, first: Vec<u8>, queue: &Receiver<Vec<u8>>) -> io::Result<()> {
+    let mut pipe = BufWriter::new(pipe);
+    let mut next = Some(first);
+    while let Some(bytes) = next {
+        pipe.write_all(&bytes)?;
+        next = match queue.try_recv() {
+            Ok(bytes) => Some(bytes),
+            Err(_) => {
+                pipe.flush()?;
+                queue.recv().ok()
+            }
+        };
+    }
+    Ok(())
+}
+
 impl Compiler {
     /// The byte-code of every `.py` file, under the path where the interpreter looks for it. Files that are no Python
-    /// of this version have none.
-    pub fn compile(&self, files: Files) -> Result<Files> {
-        self.ask(Group::Files(files))
+    /// of this version have none. Each is asked for when the one before it is on its way.
+    pub fn compile(
+        &self,
+        files: impl ExactSizeIterator<Item = Result<(String, Vec<u8>)>>,
+    ) -> Result<ByteCode> {
+        if files.len() == 0 {
+            return Ok(ByteCode::new());
+        }
+        self.ask(Group::Files, files)
     }
 
     /// The byte-code of the image's standard library, as far as the image has none.
-    pub fn standard_library(&self) -> Result<Files> {
-        self.ask(Group::StandardLibrary)
+    pub fn standard_library(&self) -> Result<ByteCode> {
+        self.ask(Group::StandardLibrary, std::iter::empty())
     }
 
-    fn ask(&self, group: Group) -> Result<Files> {
-        if matches!(&group, Group::Files(files) if files.is_empty()) {
-            return Ok(Files::new());
-        }
+    fn ask(
+        &self,
+        group: Group,
+        files: impl ExactSizeIterator<Item = Result<(String, Vec<u8>)>>,
+    ) -> Result<ByteCode> {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         let answer = self.waiting.wait_for(number);
-        let sent = self.jobs.send(Job { number, group });
-        let answer = sent.ok().and(answer).and_then(|answer| answer.recv().ok());
-        let compiled = answer.context("the container that compiles byte-code has ended")?;
+        {
+            let mut questions = lock(&self.questions);
+            // None as long as the container can't tell where the next group begins.
+            let Some(open) = questions.take() else {
+                return Err(ended());
+            };
+            send(&open, number, group, files)?;
+            *questions = Some(open);
+        }
+        let compiled = answer.and_then(|answer| answer.recv().ok());
         let cached = |(path, bytes): (String, _)| (cached(&path, self.python), bytes);
+        let compiled = compiled.ok_or_else(ended)?;
         Ok(compiled.into_iter().map(cached).collect())
     }
 }
 
-impl Job {
-    /// As compile_bytecode.py reads it.
-    fn write(self, pipe: &mut impl Write) -> io::Result<()> {
-        let (what, files) = match self.group {
-            Group::Files(files) => (0, files),
-            Group::StandardLibrary => (1, Files::new()),
-        };
-        for number in [self.number, what, length(files.len())?] {
-            pipe.write_all(&number.to_le_bytes())?;
-        }
-        for (path, bytes) in files {
-            for chunk in [path.as_bytes(), &bytes] {
-                pipe.write_all(&length(chunk.len())?.to_le_bytes())?;
-                pipe.write_all(chunk)?;
-            }
-        }
-        Ok(())
+fn ended() -> anyhow::Error {
+    anyhow::anyhow!("the container that compiles byte-code has ended")
+}
+
+/// A group as compile_bytecode.py reads it.
+fn send(
+    to: &SyncSender<Vec<u8>>,
+    number: u32,
+    group: Group,
+    files: impl ExactSizeIterator<Item = Result<(String, Vec<u8>)>>,
+) -> Result<()> {
+    let send = |bytes: Vec<u8>| to.send(bytes).map_err(|_| ended());
+    let numbers = [number, group as u32, length(files.len())?];
+    send(numbers.map(u32::to_le_bytes).concat())?;
+    for file in files {
+        let (path, bytes) = file?;
+        let mut head = length(path.len())?.to_le_bytes().to_vec();
+        head.extend_from_slice(path.as_bytes());
+        head.extend_from_slice(&length(bytes.len())?.to_le_bytes());
+        send(head)?;
+        send(bytes)?;
     }
+    Ok(())
 }
 
 impl Waiting {
     /// Who asked group `number` hears of it; None when nobody will.
-    fn wait_for(&self, number: u32) -> Option<Receiver<Files>> {
+    fn wait_for(&self, number: u32) -> Option<Receiver<ByteCode>> {
         let (answer, answered) = mpsc::channel();
-        self.lock().as_mut()?.insert(number, answer);
+        lock(&self.0).as_mut()?.insert(number, answer);
         Some(answered)
     }
 
     /// Hands out answers up to the end of `pipe`.
-    fn answer(&self, pipe: &mut impl Read) -> io::Result<()> {
+    fn answer(&self, pipe: &mut impl Read, spool: &mut Spool) -> io::Result<()> {
         loop {
             let number = read_number(pipe)?;
-            let mut files = Files::new();
+            let mut files = ByteCode::new();
             for _ in 0..read_number(pipe)? {
                 let path = String::from_utf8(read_chunk(pipe)?).map_err(io::Error::other)?;
-                files.insert(path, read_chunk(pipe)?);
+                let size = read_number(pipe)?.into();
+                files.insert(path, spool.keep(&mut *pipe, size)?);
             }
-            let waiting = self.lock().as_mut().and_then(|all| all.remove(&number));
+            let waiting = lock(&self.0).as_mut().and_then(|all| all.remove(&number));
             let waiting = waiting.ok_or_else(|| io::Error::other("nobody asked for this"))?;
             // Whoever asked may have given up since.
             let _ = waiting.send(files);
@@ -199,12 +250,12 @@ impl Waiting {
     }
 
     fn close(&self) {
-        *self.lock() = None;
+        *lock(&self.0) = None;
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<HashMap<u32, Sender<Files>>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn length(length: usize) -> io::Result<u32> {
@@ -250,18 +301,17 @@ mod tests {
         );
     }
 
-    /// An answer is laid out as a job is, without the second number.
-    fn answer(number: u32, files: &[(&str, &str)]) -> Vec<u8> {
-        let files: Files = files
-            .iter()
-            .map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec()))
-            .collect();
-        let mut bytes = Vec::new();
-        let job = Job {
-            number,
-            group: Group::Files(files),
-        };
-        job.write(&mut bytes).unwrap();
+    fn files(texts: &[(&str, &str)]) -> Vec<Result<(String, Vec<u8>)>> {
+        let file = |(path, text): &(&str, &str)| Ok(((*path).to_owned(), text.as_bytes().to_vec()));
+        texts.iter().map(file).collect()
+    }
+
+    /// An answer is laid out as a question is, without the second number.
+    fn answer(number: u32, texts: &[(&str, &str)]) -> Vec<u8> {
+        let (questions, queue) = mpsc::sync_channel(100);
+        send(&questions, number, Group::Files, files(texts).into_iter()).unwrap();
+        drop(questions);
+        let mut bytes = queue.iter().flatten().collect::<Vec<u8>>();
         bytes.drain(4..8);
         bytes
     }
@@ -273,12 +323,39 @@ mod tests {
         let mut bytes = answer(2, &[("a.py", "A"), ("b/c.py", "")]);
         let cut = answer(1, &[("x.py", "X")]);
         bytes.extend(&cut[..cut.len() - 1]);
-        assert!(waiting.answer(&mut bytes.as_slice()).is_err());
+        let directory = tempfile::tempdir().unwrap();
+        let mut spool = Spool::new(directory.path().try_into().unwrap()).unwrap();
+        assert!(waiting.answer(&mut bytes.as_slice(), &mut spool).is_err());
         let files = second.recv().unwrap();
-        assert_eq!(files["a.py"], b"A");
-        assert_eq!(files["b/c.py"], b"");
+        let text = |path: &str| {
+            let mut text = String::new();
+            files[path].reader().read_to_string(&mut text).unwrap();
+            text
+        };
+        assert_eq!((text("a.py").as_str(), text("b/c.py").as_str()), ("A", ""));
         waiting.close();
         assert!(first.recv().is_err(), "no answer is an end, not a wait");
         assert!(waiting.wait_for(3).is_none());
+    }
+
+    #[test]
+    fn after_a_group_that_was_cut_short_nobody_waits() {
+        let (questions, queue) = mpsc::sync_channel(AHEAD);
+        let compiler = Compiler {
+            python: "3.11.2".parse().unwrap(),
+            questions: Mutex::new(Some(questions)),
+            waiting: Arc::new(Waiting(Mutex::new(Some(HashMap::new())))),
+            count: AtomicU32::new(0),
+        };
+        let broken = [
+            Ok(("a.py".to_owned(), Vec::new())),
+            Err(anyhow::anyhow!("the wheel is broken")),
+        ];
+        let error = compiler.compile(broken.into_iter()).unwrap_err();
+        assert_eq!(error.to_string(), "the wheel is broken");
+        // The container hears the end, and who asks next does not wait for it.
+        assert_eq!(queue.iter().count(), 3);
+        let error = compiler.compile(files(&[("b.py", "B")]).into_iter());
+        assert_eq!(error.unwrap_err().to_string(), ended().to_string());
     }
 }

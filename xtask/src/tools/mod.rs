@@ -38,6 +38,7 @@ pub mod retry;
 pub mod run_record;
 pub mod sandbox;
 pub mod spec_batch;
+pub mod spool;
 pub mod syft;
 #[cfg(test)]
 pub mod test_server;

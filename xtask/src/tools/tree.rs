@@ -1,6 +1,11 @@
 //! Files that become a layer of an image.
 
-use std::{collections::BTreeMap, fs, io::Write, os::unix::fs::PermissionsExt};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{Read, Write},
+    os::unix::fs::PermissionsExt,
+};
 
 use anyhow::{Context, Result};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -8,6 +13,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{
     layer::{LayerWriter, Mode, Owner},
     process::check_interrupted,
+    spool::Spooled,
     wheel_install::{PackedFile, Source},
 };
 use crate::model::ignored_files::IgnoredFiles;
@@ -40,6 +46,10 @@ pub enum Content {
     /// Unpacked when it is packed again.
     Packed {
         file: PackedFile,
+        mode: Mode,
+    },
+    Spooled {
+        part: Spooled,
         mode: Mode,
     },
     /// A symbolic link with its target.
@@ -111,6 +121,11 @@ impl Tree {
                 Content::Directory | Content::Link(_) => continue,
                 Content::Bytes { bytes, .. } => bytes.clone(),
                 Content::Packed { file, .. } => Source::Packed(file.clone()).read()?,
+                Content::Spooled { part, .. } => {
+                    let mut bytes = Vec::new();
+                    part.reader().read_to_end(&mut bytes)?;
+                    bytes
+                }
                 Content::File { path: from, .. } => {
                     fs::read(from).with_context(|| format!("read {from}"))?
                 }
@@ -129,6 +144,9 @@ impl Tree {
                 Content::Bytes { bytes, mode } => into.file(path, *mode, *owner, bytes)?,
                 Content::Packed { file, mode } => {
                     file.open(|content| into.copy(path, *mode, *owner, file.size, content))?;
+                }
+                Content::Spooled { part, mode } => {
+                    into.copy(path, *mode, *owner, part.size, part.reader())?;
                 }
                 Content::File { path: from, mode } => {
                     let bytes = fs::read(from).with_context(|| format!("read {from}"))?;

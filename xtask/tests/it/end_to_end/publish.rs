@@ -16,9 +16,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
-    docker, here,
+    docker, elsewhere, here,
     proxy::{self, Verdict},
-    sandboxed, xtask,
+    sandboxed,
+    scan::Vulnerable,
+    xtask,
 };
 use crate::monorepo::{CONNECTORS, Finished, Monorepo, metadata};
 
@@ -210,10 +212,13 @@ fn the_image_that_was_tested_is_what_the_registry_serves() {
 
 #[test]
 fn what_the_builder_attests_is_no_platform() {
-    let _turn = here();
+    let _turn = elsewhere();
+    let sandbox = Vulnerable::new();
+    sandbox.repo.commit(CONNECTORS);
     let run = |verb: &str, more: &[&str]| {
-        let finished =
-            sandboxed(&[&["connector", verb, "source-pokeapi", "--json"], more].concat());
+        let mut command = sandbox.command();
+        command.args(["connector", verb, "source-vulnerable", "--json"]);
+        let finished = Finished::from(command.args(more).output().unwrap());
         finished.code(0).json()
     };
     let publish = |more: &[&str]| {
@@ -238,7 +243,6 @@ fn what_the_builder_attests_is_no_platform() {
     );
     let verified = run("verify", &[]);
     assert_eq!(&verified["digest"], digest, "{verified}");
-    // The next test finds what it would find alone.
     let plain = publish(&["--force-publish"]);
     assert_ne!(&plain["digest"], digest);
 }

@@ -22,7 +22,7 @@ const HANGS: &str = "import time\ntime.sleep(3600)\n";
 const SHADOWS: &str = "raise SystemExit('not the real requests')\n";
 const PROGRAM: &str = "main.py";
 
-fn with(repo: Monorepo, name: &str, like: &str, files: &[(&str, &str)]) -> Monorepo {
+pub fn with(repo: Monorepo, name: &str, like: &str, files: &[(&str, &str)]) -> Monorepo {
     let directory = format!("{CONNECTORS}/{name}");
     let text =
         fs::read_to_string(root().join(CONNECTORS).join(like).join("manifest.yaml")).unwrap();
