@@ -1,6 +1,6 @@
 //! `ci`: everything that has to pass before a change is merged.
 
-use std::time::Duration;
+use std::{thread, time::Duration};
 
 use anyhow::{Context as _, Result};
 use xshell::{Shell, cmd};
@@ -8,7 +8,7 @@ use xshell::{Shell, cmd};
 use super::Context;
 use crate::{
     model::problem::Exit,
-    tools::{process::Program, uv, workflow_lint},
+    tools::{process::Program, uv, work::joined, workflow_lint},
 };
 
 /// Of each check: nothing hangs for ever, and a machine of half the usual speed is not cut off.
@@ -32,14 +32,25 @@ pub fn run(context: &Context) -> Result<Exit> {
         shell,
         "cargo test --workspace --locked --no-fail-fast -- --test-threads=5"
     );
-    let rust = [clippy, test].map(|check| Program::from(check).limit(LIMIT));
-    let mut checks = [fmt]
+    let mut quick = [fmt]
         .into_iter()
-        .chain(workflow_lint::all(&shell, &uv, tools))
-        .chain(rust);
-    let checked = checks.try_for_each(|check| {
+        .chain(workflow_lint::all(&shell, &uv, tools));
+    let mut rust = [clippy, test]
+        .into_iter()
+        .map(|check| Program::from(check).limit(LIMIT));
+    let check = |check: Program| {
         context.report.note(format_args!("$ {}", check.line()));
         check.pass_through()
+    };
+    quick.try_for_each(check)?;
+    let checked = thread::scope(|scope| {
+        // Meanwhile, as rustc leaves a core idle for long; the tests wait for it, and say what they lack.
+        let sandbox = scope.spawn(|| context.sandbox().up(context.report));
+        let checked = rust.try_for_each(check);
+        if let Err(error) = joined(sandbox) {
+            context.report.note(format_args!("{error:#}"));
+        }
+        checked
     });
     if !was_up {
         context.sandbox().down(context.report)?;
