@@ -48,7 +48,7 @@ fn a_batch_says_what_each_image_says_by_itself_and_no_one_harms_another() {
         fs::read_to_string(root().join(CONNECTORS).join(meteo).join("components.py")).unwrap();
     let mut repo = Monorepo::new().file(
         "Cargo.toml",
-        "[workspace]\n[workspace.metadata.connector]\nspec-timeout = 30\n",
+        "[workspace]\n[workspace.metadata.connector]\nspec-timeout = 60\n",
     );
     for (name, like, files) in [
         ("source-a", pokeapi, &[] as &[(&str, &str)]),
@@ -117,7 +117,7 @@ fn a_batch_says_what_each_image_says_by_itself_and_no_one_harms_another() {
     }
     let reasons = [
         "spec of source-crashes on linux/amd64 is wrong    the container exited with 3",
-        "spec of source-hangs on linux/amd64 is wrong    the container took longer than 30 s",
+        "spec of source-hangs on linux/amd64 is wrong    the container took longer than 60 s",
         "spec of source-shadows on linux/amd64 is wrong    the container exited with 1",
     ];
     assert_eq!(failed, reasons);
