@@ -351,8 +351,8 @@ impl Assembly<'_> {
         })
     }
 
-    /// Installs, compiles and packs the wheels of each group, one after the other, a file of them at a time in memory.
-    /// What is the same on several platforms is compiled once.
+    /// Installs, compiles and packs the wheels of each group, one after the other, with few of their files in memory at
+    /// a time. What is the same on several platforms is compiled once.
     fn make(&self, alike: &[&Group<'_>], python: &Python<'_>) -> Result<()> {
         let mut known: BTreeMap<Digest, ByteCode> = BTreeMap::new();
         let mut groups = alike.iter().peekable();

@@ -193,8 +193,8 @@ impl Compiler {
             *questions = Some(open);
         }
         let compiled = answer.and_then(|answer| answer.recv().ok());
-        let cached = |(path, bytes): (String, _)| (cached(&path, self.python), bytes);
         let compiled = compiled.ok_or_else(ended)?;
+        let cached = |(path, part): (String, _)| (cached(&path, self.python), part);
         Ok(compiled.into_iter().map(cached).collect())
     }
 }
@@ -327,11 +327,7 @@ mod tests {
         let mut spool = Spool::new(directory.path().try_into().unwrap()).unwrap();
         assert!(waiting.answer(&mut bytes.as_slice(), &mut spool).is_err());
         let files = second.recv().unwrap();
-        let text = |path: &str| {
-            let mut text = String::new();
-            files[path].reader().read_to_string(&mut text).unwrap();
-            text
-        };
+        let text = |path: &str| io::read_to_string(files[path].reader()).unwrap();
         assert_eq!((text("a.py").as_str(), text("b/c.py").as_str()), ("A", ""));
         waiting.close();
         assert!(first.recv().is_err(), "no answer is an end, not a wait");

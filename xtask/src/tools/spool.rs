@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Seek, Write},
+    io::{self, Read, Seek},
     os::unix::fs::FileExt,
     sync::Arc,
 };
@@ -42,7 +42,6 @@ impl Spool {
         let mut end = &*self.file;
         let start = end.stream_position()?;
         let copied = io::copy(&mut from.take(size), &mut end)?;
-        end.flush()?;
         if copied < size {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -87,8 +86,7 @@ mod tests {
             .chain([&after])
             .zip(["first", "", "second", "after"])
         {
-            let mut text = String::new();
-            part.reader().read_to_string(&mut text).unwrap();
+            let text = io::read_to_string(part.reader()).unwrap();
             assert_eq!(
                 (text.as_str(), part.size),
                 (expected, expected.len() as u64)
