@@ -8,6 +8,7 @@ forked off after the imports; what it leaves behind, files or processes, is gone
 
 import atexit
 import base64
+import copy
 import gc
 import importlib
 import io
@@ -85,20 +86,31 @@ def shadows():
     return not names.isdisjoint(name.partition(".")[0] for name in sys.modules)
 
 
-def parse_schema():
-    """Parses the schema that the CDK holds manifests against, which takes it longer than all else, for every child's first
-    use: the object is the child's own then."""
+def prepare_schema():
+    """Parses and checks the schema that the CDK holds manifests against, which takes it longer than all else, for every
+    child. Its first use gets an object of the child's own; one that equals what was checked is not checked again."""
+    import jsonschema
     import yaml
 
     text = pkgutil.get_data("airbyte_cdk", "sources/declarative/declarative_component_schema.yaml")
+    schema = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    parsed = {text: copy.deepcopy(schema)}
     parse = yaml.load
-    parsed = {text: parse(text, yaml.SafeLoader)}
 
     def load(stream, Loader):
         known = parsed.pop(stream, None) if stream == text and Loader is yaml.SafeLoader else None
         return parse(stream, Loader) if known is None else known
 
+    validator = jsonschema.validators.validator_for(schema)
+    check = validator.check_schema
+    check(schema)
+
+    def check_schema(other, *rest, **named):
+        if other != schema:
+            check(other, *rest, **named)
+
     yaml.load = load
+    validator.check_schema = staticmethod(check_schema)
 
 
 def content(descriptor):
@@ -149,8 +161,9 @@ for module in MODULES:
         # Another CDK: what its program imports is imported with every connector.
         pass
 try:
-    parse_schema()
-except (ImportError, OSError):
+    prepare_schema()
+except Exception:
+    # Nor is this part of every CDK; whoever needs it hears what is wrong with it.
     pass
 redirect(errors, errors)
 printed = [content(descriptor) for descriptor in printed]
