@@ -56,8 +56,11 @@ impl Made {
             return Ok(None);
         }
         let _turn = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        self.previous
-            .get_or_init(|| context.engine.keep(&plan.image));
+        // What a manifest-only image shares with the next is its base; forgetting a name takes an engine seconds.
+        self.previous.get_or_init(|| {
+            let has_packages = plan.python.is_some();
+            has_packages.then(|| context.engine.keep(&plan.image))?
+        });
         let load = Load {
             layout: &self.layout,
             platform,
