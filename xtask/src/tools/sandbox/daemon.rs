@@ -38,6 +38,7 @@ pub struct Daemon {
     pub name: &'static str,
     /// Its program and arguments, among them a path of this sandbox's own: no other process has the same.
     argv: Vec<String>,
+    variables: &'static [(&'static str, &'static str)],
     record: Utf8PathBuf,
     pub log: Utf8PathBuf,
 }
@@ -57,9 +58,15 @@ impl Daemon {
         Daemon {
             name,
             argv: argv.iter().map(|argument| (*argument).to_owned()).collect(),
+            variables: &[],
             record: layout.file(&format!("{name}.pid.json")),
             log: layout.file(&format!("log/{name}.log")),
         }
+    }
+
+    /// With these in its environment.
+    pub fn with(self, variables: &'static [(&'static str, &'static str)]) -> Daemon {
+        Daemon { variables, ..self }
     }
 
     /// The running process: the one that was written down, or one with exactly this command line, which a run that
@@ -83,7 +90,10 @@ impl Daemon {
         let before = log.metadata().map_or(0, |metadata| metadata.len());
         let shell = Shell::new().context("open a shell")?;
         let (program, arguments) = self.argv.split_first().context("a daemon has a program")?;
-        let pid = Program::from(cmd!(shell, "{program} {arguments...}")).daemon(log)?;
+        let program = Program::from(cmd!(shell, "{program} {arguments...}"));
+        let variables = self.variables.iter();
+        let program = variables.fold(program, |program, (name, value)| program.env(name, value));
+        let pid = program.daemon(log)?;
         if let Some(process) = i32::try_from(pid).ok().and_then(Process::of) {
             self.write_down(&process)?;
         }
