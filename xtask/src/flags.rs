@@ -21,9 +21,9 @@ use crate::model::{
 
 const EXIT_CODES: &str = "Exit codes:
   0    everything asked for was done
-  1    the work failed: a build, a spec check, a broken connector under --strict
-  2    bad input: flags, configuration, an unknown connector, unusable metadata
-  3    the machine is not ready: no engine, a missing program, a full disk
+  1    the work failed or something was found: a build, a spec, a check, a base image behind, a blocking scan
+  2    bad input: flags, configuration, an unknown connector, metadata that can't be used
+  3    the machine is not ready or something can't be known: no engine, a full disk, a silent registry
   130  stopped by Ctrl-C";
 
 /// Build, test and publish the connectors of this repository.
@@ -62,7 +62,7 @@ pub enum Command {
     /// An engine, a registry and base images of this repository's own, all below target/sandbox
     #[command(subcommand)]
     Sandbox(Sandbox),
-    /// Format, lint and test everything, end to end on the sandbox
+    /// Check formatting, lint and test everything, end to end on the sandbox
     Ci,
     /// Print each setting with where it came from
     Config(Json),
@@ -98,7 +98,7 @@ pub enum Connector {
     Check(Check),
     /// Raise the version of connectors, in every file that has it
     Bump(Bump),
-    /// Run a connector's own tool checks, build it, and try its commands on a configuration
+    /// Run connectors' own tool checks, build them for this host and check their spec; with --config-file try one's commands
     Test(Test),
     /// Move connectors to the newest base image of the same name
     UpToDate(UpToDate),
@@ -499,7 +499,7 @@ pub struct Publish {
     #[arg(long, conflicts_with_all = ["names", "change"])]
     pub retry_failed: bool,
     /// Registry and namespace to publish to; with --sandbox its registry, in the same namespace [default: `registry` of
-    /// `cargo xtask config`]
+    /// `cargo xtask config`, also where it is empty]
     #[arg(long, value_name = "HOST/NAMESPACE")]
     pub registry: Option<String>,
     /// Tag instead of the version; such an image is never latest. Empty is none
@@ -514,7 +514,7 @@ pub struct Publish {
     pub push_latest: bool,
     #[arg(long, help = "Build and test, change nothing elsewhere", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = ArgAction::Set)]
     pub dry_run: bool,
-    #[arg(long, help = "Build and push even what exists, saying which digest is replaced by which", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = ArgAction::Set)]
+    #[arg(long, help = "Build and push even what exists, saying which digest is replaced by which; needs --dry-run=false", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = ArgAction::Set)]
     pub force_publish: bool,
     /// Sign what is pushed with cosign: with the key in COSIGN_PRIVATE_KEY (COSIGN_PASSWORD), else keyless, by the identity
     /// of the workflow

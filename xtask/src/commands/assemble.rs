@@ -433,9 +433,11 @@ impl Assembly<'_> {
             .map(|(path, bytes)| (path.replacen(code, &top, 1), bytes.clone()))
             .collect();
         let source = wheel_file::pack(&source)?;
+        let mut code = files;
+        code.retain(|path, _| path.ends_with(".py"));
         let (wheel, compiled) = thread::scope(|scope| {
             // Starts the compiler's container beside that of the package.
-            let compiled = scope.spawn(|| python.compiler.compile(files.into_iter().map(Ok)));
+            let compiled = scope.spawn(|| python.compiler.compile(code.into_iter().map(Ok)));
             let wheel = python.wheels.own(self.plan, python.plan, &source);
             (wheel, joined(compiled))
         });

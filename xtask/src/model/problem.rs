@@ -7,11 +7,11 @@ use std::fmt;
 pub enum Exit {
     /// Everything asked for was done.
     Success,
-    /// The work itself failed: a build, a spec check, a broken connector under `--strict`.
+    /// The work itself failed or something was found: a build, a spec, a check, a base image behind, a blocking scan.
     Failure,
     /// What was asked for makes no sense: flags, configuration, an unknown connector, bad metadata.
     Usage,
-    /// The machine is not ready: no engine, a missing program, a full disk.
+    /// The machine is not ready or something can't be known: no engine, a full disk, a silent registry.
     Environment,
     /// Stopped by Ctrl-C (128 + SIGINT).
     Interrupted,

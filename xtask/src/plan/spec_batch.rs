@@ -40,7 +40,9 @@ pub fn share<'p>(plans: impl IntoIterator<Item = &'p mut BuildPlan>, runs: SpecR
         if !shares(plan) {
             continue;
         }
-        let tried = plan.components == Components::Own || is_sample(plan);
+        // An image that nothing runs natively has no other trial.
+        let native = plan.specs.iter().any(|check| !check.emulated);
+        let tried = plan.components == Components::Own || is_sample(plan) || !native;
         for check in &mut plan.specs {
             let group = groups
                 .entry((plan.base.used.to_string(), check.platform))
@@ -279,6 +281,22 @@ mod tests {
             .filter(|[_, emulated]| *emulated != Trial::LeftOut)
             .count();
         assert!((5..30).contains(&emulated), "{emulated}");
+    }
+
+    #[test]
+    fn where_every_platform_is_emulated_none_is_left_out() {
+        let name = |number: usize| format!("source-{number}");
+        let plans = (0..40).map(|number| plan(&name(number), 1, Components::None, &Builder::Auto));
+        let mut plans: Vec<BuildPlan> = plans.collect();
+        for plan in &mut plans {
+            plan.specs.retain(|check| check.emulated);
+        }
+        share(&mut plans, SpecRuns::Sample);
+        let trials = plans.iter().flat_map(|plan| &plan.specs);
+        assert_eq!(
+            trials.filter(|check| check.trial != Trial::LeftOut).count(),
+            40
+        );
     }
 
     #[test]

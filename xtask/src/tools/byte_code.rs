@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use camino::Utf8Path;
 
 use super::{
@@ -49,8 +49,8 @@ pub struct Interpreter<'a> {
 /// A container that compiles as long as this lives; several threads may ask it.
 pub struct Compiler {
     python: PythonVersion,
-    /// What the container is to read, one file of one group after the other; None when a group was cut short.
-    questions: Mutex<Option<SyncSender<Vec<u8>>>>,
+    /// What the container is to read, one file of one group after the other; why not, when a group was cut short.
+    questions: Mutex<Result<SyncSender<Vec<u8>>, String>>,
     waiting: Arc<Waiting>,
     count: AtomicU32,
 }
@@ -76,7 +76,7 @@ impl Interpreter<'_> {
         let waiting = Arc::new(Waiting(Mutex::new(Some(HashMap::new()))));
         let compiler = Compiler {
             python: self.python,
-            questions: Mutex::new(Some(questions)),
+            questions: Mutex::new(Ok(questions)),
             waiting: Arc::clone(&waiting),
             count: AtomicU32::new(0),
         };
@@ -159,7 +159,7 @@ fn write_all(pipe: &mut dyn Write, first: Vec<u8>, queue: &Receiver<Vec<u8>>) ->
 }
 
 impl Compiler {
-    /// The byte-code of every `.py` file, under the path where the interpreter looks for it. Files that are no Python
+    /// The byte-code of Python files, under the path where the interpreter looks for it. Those that are no Python
     /// of this version have none. Each is asked for when the one before it is on its way.
     pub fn compile(
         &self,
@@ -185,12 +185,12 @@ impl Compiler {
         let answer = self.waiting.wait_for(number);
         {
             let mut questions = lock(&self.questions);
-            // None as long as the container can't tell where the next group begins.
-            let Some(open) = questions.take() else {
-                return Err(ended());
-            };
-            send(&open, number, group, files)?;
-            *questions = Some(open);
+            let open = questions.as_ref().map_err(|cause| anyhow!("{cause}"))?;
+            if let Err(error) = send(open, number, group, files) {
+                // The container can't tell any more where the next group begins, so this ends it.
+                *questions = Err(format!("{error:#}"));
+                return Err(error);
+            }
         }
         let compiled = answer.and_then(|answer| answer.recv().ok());
         let compiled = compiled.ok_or_else(ended)?;
@@ -200,7 +200,7 @@ impl Compiler {
 }
 
 fn ended() -> anyhow::Error {
-    anyhow::anyhow!("the container that compiles byte-code has ended")
+    anyhow!("the container that compiles byte-code has ended")
 }
 
 /// A group as compile_bytecode.py reads it.
@@ -339,19 +339,19 @@ mod tests {
         let (questions, queue) = mpsc::sync_channel(AHEAD);
         let compiler = Compiler {
             python: "3.11.2".parse().unwrap(),
-            questions: Mutex::new(Some(questions)),
+            questions: Mutex::new(Ok(questions)),
             waiting: Arc::new(Waiting(Mutex::new(Some(HashMap::new())))),
             count: AtomicU32::new(0),
         };
         let broken = [
             Ok(("a.py".to_owned(), Vec::new())),
-            Err(anyhow::anyhow!("the wheel is broken")),
+            Err(anyhow!("the wheel is broken")),
         ];
         let error = compiler.compile(broken.into_iter()).unwrap_err();
         assert_eq!(error.to_string(), "the wheel is broken");
-        // The container hears the end, and who asks next does not wait for it.
+        // The container hears the end, and who asks next hears why and does not wait for it.
         assert_eq!(queue.iter().count(), 3);
         let error = compiler.compile(files(&[("b.py", "B")]).into_iter());
-        assert_eq!(error.unwrap_err().to_string(), ended().to_string());
+        assert_eq!(error.unwrap_err().to_string(), "the wheel is broken");
     }
 }

@@ -122,9 +122,12 @@ impl Engine {
         let sent = ours
             .iter()
             .filter(|(_, (_, size))| send == Sent::Everything || *size <= SMALL);
-        let files: BTreeMap<String, Utf8PathBuf> = sent
-            .map(|(digest, (path, _))| (digest.clone(), path.clone()))
-            .collect();
+        // A program's input can't fail any more.
+        let open = |(digest, (path, _)): (&String, &(Utf8PathBuf, u64))| {
+            let file = File::open(path).with_context(|| format!("open {path}"))?;
+            Ok((digest.clone(), file))
+        };
+        let files: Vec<(String, File)> = sent.map(open).collect::<Result<_>>()?;
         let annotations = BTreeMap::from([
             ("io.containerd.image.name", name.to_string()),
             (
@@ -135,7 +138,7 @@ impl Engine {
         let index = index_of(&layout.top, &annotations).to_string();
         self.docker(&["load", "--quiet"])?
             .limit(LOAD)
-            .input_from(move |pipe| archive(pipe, &index, &files))
+            .input_from(move |pipe| archive(pipe, &index, files))
             .finish()
     }
 
@@ -180,8 +183,13 @@ impl Layout {
         let mut blobs = BTreeMap::new();
         for digest in digests {
             let path = self.blob(&digest);
-            if let Ok(metadata) = path.metadata() {
-                blobs.insert(digest.to_string(), (path, metadata.len()));
+            match path.metadata() {
+                Ok(metadata) => {
+                    blobs.insert(digest.to_string(), (path, metadata.len()));
+                }
+                // It is the base's.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error).with_context(|| format!("look at {path}")),
             }
         }
         Ok(blobs)
@@ -189,11 +197,7 @@ impl Layout {
 }
 
 /// An OCI layout as one archive.
-fn archive(
-    pipe: &mut dyn Write,
-    index: &str,
-    files: &BTreeMap<String, Utf8PathBuf>,
-) -> io::Result<()> {
+fn archive(pipe: &mut dyn Write, index: &str, files: Vec<(String, File)>) -> io::Result<()> {
     let mut archive = tar::Builder::new(pipe);
     for (path, text) in [("oci-layout", OCI_LAYOUT), ("index.json", index)] {
         let mut header = tar::Header::new_gnu();
@@ -201,10 +205,10 @@ fn archive(
         header.set_size(text.len() as u64);
         archive.append_data(&mut header, path, text.as_bytes())?;
     }
-    for (digest, path) in files {
+    for (digest, mut file) in files {
         check_interrupted().map_err(io::Error::other)?;
         let path_inside = format!("blobs/{}", digest.replace(':', "/"));
-        archive.append_file(path_inside, &mut File::open(path)?)?;
+        archive.append_file(path_inside, &mut file)?;
     }
     archive.finish()
 }

@@ -3,7 +3,8 @@
 Started as `python -c THIS PROGRAM`, PROGRAM being what an image of that base starts. Standard input carries requests: a
 line of JSON {"limit": seconds, "size": bytes} and that many bytes, the connector's own layer. Each is answered by a line
 {"status", "timed_out", "stdout", "stderr"}, or {"error"} for what could not be tried here. A connector runs in a process
-forked off after the imports; what it leaves behind, files or processes, is gone before the next one.
+forked off after the imports; processes that it leaves behind, and files where connectors write (the code's directory and
+/tmp), are gone before the next one.
 """
 
 import atexit
@@ -93,12 +94,13 @@ def prepare_schema():
     import yaml
 
     text = pkgutil.get_data("airbyte_cdk", "sources/declarative/declarative_component_schema.yaml")
-    schema = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    fast = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    schema = yaml.load(text, fast)
     parsed = {text: copy.deepcopy(schema)}
     parse = yaml.load
 
     def load(stream, Loader):
-        known = parsed.pop(stream, None) if stream == text and Loader is yaml.SafeLoader else None
+        known = parsed.pop(stream, None) if stream == text and Loader in (yaml.SafeLoader, fast) else None
         return parse(stream, Loader) if known is None else known
 
     validator = jsonschema.validators.validator_for(schema)

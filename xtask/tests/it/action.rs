@@ -356,6 +356,19 @@ fn real(repo: &Monorepo, fault: &str) -> Job {
 }
 
 #[test]
+fn without_a_registry_that_of_the_configuration_counts() {
+    let configured =
+        "[workspace]\n[workspace.metadata.connector]\nregistry = '127.0.0.1:9/configured'\n";
+    let repo = Monorepo::new().manifest_only("source-a");
+    let repo = repo.file("Cargo.toml", configured);
+    let given = [("connector-name", "source-a"), ("registry", "")];
+    let ran = action().run(&given, &real(&repo, "broken-build"));
+    ran.finished.code(1).says("it broke");
+    let image = &ran.outputs["connector-image-name"];
+    assert_eq!(image, "127.0.0.1:9/configured/source-a:1.2.3");
+}
+
+#[test]
 fn outputs_of_a_build_that_fails_say_what_happened() {
     let repo = Monorepo::new().manifest_only("source-a");
     let given = [

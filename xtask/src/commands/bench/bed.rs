@@ -3,6 +3,7 @@
 use std::{
     cell::Cell,
     collections::BTreeMap,
+    fmt::Display,
     fs,
     os::unix::fs::symlink,
     time::{SystemTime, UNIX_EPOCH},
@@ -95,10 +96,13 @@ impl<'a> Bed<'a> {
 
     /// This program at work in the clone, publishing to `registry`.
     pub fn xtask(&self, registry: &str, arguments: &[&str]) -> Result<Program> {
-        let stand_ins = &self.context.resolved.config.stand_ins;
+        // What the old flow reads too, also where it was given by --config.
+        let config = &self.context.resolved.config;
         let mut program = self
             .xtask_in(&self.repo.root, arguments)?
-            .env("XTASK_STAND_INS", listed(stand_ins))
+            .env("XTASK_STAND_INS", listed(&config.stand_ins))
+            .env("XTASK_MIRRORS", listed(&config.mirrors))
+            .env("XTASK_PLATFORMS", platform::join(&config.platforms))
             .env("XTASK_REGISTRY", registry)
             // The store is the clone's own, whatever store this repository shares.
             .env("XTASK_CACHE", "");
@@ -295,10 +299,8 @@ impl<'a> Bed<'a> {
 }
 
 /// Stand-ins as their variable takes them.
-fn listed(stand_ins: &BTreeMap<String, ImageRef>) -> String {
-    let pairs = stand_ins
-        .iter()
-        .map(|(name, image)| format!("{name}={image}"));
+fn listed(table: &BTreeMap<String, impl Display>) -> String {
+    let pairs = table.iter().map(|(key, value)| format!("{key}={value}"));
     pairs.collect::<Vec<_>>().join(",")
 }
 

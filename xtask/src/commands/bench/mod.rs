@@ -24,6 +24,7 @@ use crate::{
         problem::{Exit, Problem},
     },
     plan::bench::{Side, figures::Run, order},
+    report::exit_of,
     tools::process::Program,
 };
 
@@ -46,16 +47,31 @@ pub fn run(context: &Context, flags: &Bench) -> Result<Exit> {
             bed: &bed,
             flags,
             case,
+            measured: RefCell::default(),
             remarks: RefCell::default(),
         };
-        match bench.runs() {
-            Ok(runs) => results.add(Measured::new(case, runs, bench.remarks.into_inner())),
-            // The other cases are worth having.
-            Err(error) => results.failed(case, error.context(format!("bench {case}"))),
+        let outcome = bench.measure();
+        // What was measured until something failed is worth having, and so are the other cases.
+        let (runs, remarks) = (bench.measured.into_inner(), bench.remarks.into_inner());
+        if !runs.is_empty() || !remarks.is_empty() {
+            let measured = Measured::new(case, runs, remarks);
+            results.add(match outcome {
+                Ok(()) => measured,
+                Err(_) => measured.broken_off(),
+            });
+        }
+        if let Err(error) = outcome {
+            let interrupted = exit_of(&error) == Exit::Interrupted;
+            results.failed(case, error.context(format!("bench {case}")));
+            if interrupted {
+                break;
+            }
         }
     }
-    bed.clear()?;
-    results.print(context, flags)
+    let cleared = bed.clear();
+    let exit = results.print(context, flags)?;
+    cleared?;
+    Ok(exit)
 }
 
 /// One case under way.
@@ -63,12 +79,13 @@ struct Measurement<'a> {
     bed: &'a Bed<'a>,
     flags: &'a Bench,
     case: Case,
+    measured: RefCell<Runs>,
     /// What has to be said beside the figures.
     remarks: RefCell<Vec<String>>,
 }
 
 impl Measurement<'_> {
-    fn runs(&self) -> Result<Runs> {
+    fn measure(&self) -> Result<()> {
         let name = self.flags.connector.as_str();
         match self.case {
             Case::Cold => self.cold(name),
@@ -90,7 +107,7 @@ impl Measurement<'_> {
     }
 
     /// Runs each side as often as asked for, in turn.
-    fn rounds(&self, sides: &[Side], run: impl Fn(Side) -> Result<Run>) -> Result<Runs> {
+    fn rounds(&self, sides: &[Side], run: impl Fn(Side) -> Result<Run>) -> Result<()> {
         self.rounds_with(sides, || Ok(()), run)
     }
 
@@ -100,8 +117,7 @@ impl Measurement<'_> {
         sides: &[Side],
         before: impl Fn() -> Result<()>,
         run: impl Fn(Side) -> Result<Run>,
-    ) -> Result<Runs> {
-        let mut runs: Runs = sides.iter().map(|side| (*side, Vec::new())).collect();
+    ) -> Result<()> {
         let count = self.flags.runs.get();
         for round in 0..count {
             before()?;
@@ -110,12 +126,14 @@ impl Measurement<'_> {
                 let step = self.bed.context.report.step(label);
                 let run = run(side)?;
                 step.done(format_args!("{:.2}", run.value));
-                runs.iter_mut()
-                    .filter(|(owner, _)| *owner == side)
-                    .for_each(|(_, all)| all.push(run.clone()));
+                let mut measured = self.measured.borrow_mut();
+                match measured.iter_mut().find(|(owner, _)| *owner == side) {
+                    Some((_, runs)) => runs.push(run),
+                    None => measured.push((side, vec![run])),
+                }
             }
         }
-        Ok(runs)
+        Ok(())
     }
 
     /// One side's work on these connectors, which may fail on neither ours nor the old flow.
@@ -134,22 +152,21 @@ impl Measurement<'_> {
         Ok(timed.run)
     }
 
-    fn cold(&self, name: &str) -> Result<Runs> {
+    fn cold(&self, name: &str) -> Result<()> {
         // Programs are fetched by whoever comes first.
         let first = self.work(Side::Ours, &self.bed.empty_registry(), &[name])?;
         self.bed.remove_images(&first.images)?;
         if self.bed.scanner()?.is_none() {
             self.remark("no vulnerability database is there: neither side scans");
         }
-        let mut runs = self.rounds(&[Side::Ours, Side::OldFlow], |side| {
+        self.rounds(&[Side::Ours, Side::OldFlow], |side| {
             self.emptied(side, &[name])
         })?;
-        runs.extend(self.peer(name)?);
-        Ok(runs)
+        self.peer(name)
     }
 
     /// The peer where it runs; why not where it doesn't.
-    fn peer(&self, name: &str) -> Result<Option<(Side, Vec<Run>)>> {
+    fn peer(&self, name: &str) -> Result<()> {
         let peer = self.rounds(&[Side::Peer], |_| {
             self.bed.empty_stores()?;
             let timed = sides::peer(self.bed, name)?;
@@ -157,22 +174,22 @@ impl Measurement<'_> {
             Ok(timed.run)
         });
         match peer {
-            Ok(mut runs) => {
+            Ok(()) => {
                 self.remark("airbyte-cdk builds the host's platform alone, checks that spec works there, and neither pushes nor scans");
-                Ok(runs.pop())
+                Ok(())
             }
-            Err(error) if crate::report::exit_of(&error) == Exit::Interrupted => Err(error),
+            Err(error) if exit_of(&error) == Exit::Interrupted => Err(error),
             Err(error) => {
                 self.remark(format!(
                     "airbyte-cdk image build does not run here: {error:#}"
                 ));
-                Ok(None)
+                Ok(())
             }
         }
     }
 
     /// New versions of a connector whose earlier ones the registry holds, each with one changed line of code.
-    fn releases(&self, name: &str, stores: Stores) -> Result<Runs> {
+    fn releases(&self, name: &str, stores: Stores) -> Result<()> {
         let sides = [Side::Ours, Side::OldFlow];
         let mut registries = Vec::new();
         // An engine that is kept has what it ran before.
@@ -184,7 +201,7 @@ impl Measurement<'_> {
             registries.push((side, registry));
         }
         let forget = || self.bed.remove_images(&images.take());
-        let runs = self.rounds_with(
+        let measured = self.rounds_with(
             &sides,
             || self.bed.release(name),
             |side| {
@@ -198,12 +215,11 @@ impl Measurement<'_> {
                 images.borrow_mut().extend(timed.images);
                 Ok(timed.run)
             },
-        )?;
-        forget()?;
-        Ok(runs)
+        );
+        measured.and(forget())
     }
 
-    fn no_change(&self, name: &str) -> Result<Runs> {
+    fn no_change(&self, name: &str) -> Result<()> {
         let registry = self.bed.empty_registry();
         let first = self.work(Side::Ours, &registry, &[name])?;
         self.bed.remove_images(&first.images)?;
@@ -213,7 +229,7 @@ impl Measurement<'_> {
         })
     }
 
-    fn batch(&self) -> Result<Runs> {
+    fn batch(&self) -> Result<()> {
         let names = fleet::python_copies(self.bed, self.flags.batch.get())?;
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         self.rounds(&[Side::Ours, Side::OldFlow], |side| {
@@ -221,8 +237,8 @@ impl Measurement<'_> {
         })
     }
 
-    /// From nothing; then once more, when everything is there.
-    fn manifests(&self) -> Result<Runs> {
+    /// From nothing; once more, when everything is there; and for the host's platform alone.
+    fn manifests(&self) -> Result<()> {
         let names = fleet::manifest_copies(self.bed, MANIFESTS)?;
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         self.rounds(&[Side::Ours], |_| {
@@ -233,12 +249,15 @@ impl Measurement<'_> {
             let stand_ins = &self.bed.context.resolved.config.stand_ins;
             let again = self.bed.publish_again(&registry, &names, stand_ins)?;
             self.published("all there", again)?;
+            let native = sides::native(self.bed)?.to_string();
+            let host = self.bed.publish(&self.bed.empty_registry(), &names)?;
+            self.published(&native, host.env("XTASK_PLATFORMS", &native))?;
             Ok(run)
         })
     }
 
     /// Connectors of both kinds that were published before, on newer bases.
-    fn base_bump(&self) -> Result<Runs> {
+    fn base_bump(&self) -> Result<()> {
         let count = self.flags.batch.get();
         let mut names = fleet::python_copies(self.bed, count)?;
         names.extend(fleet::manifest_copies(self.bed, count)?);
@@ -271,7 +290,7 @@ impl Measurement<'_> {
     }
 
     /// `spec` in the images of both sides.
-    fn start(&self, name: &str) -> Result<Runs> {
+    fn start(&self, name: &str) -> Result<()> {
         let sides = [Side::Ours, Side::OldFlow];
         let mut made = Vec::new();
         for side in sides {
@@ -285,16 +304,15 @@ impl Measurement<'_> {
             sides::pull(self.bed, image)?;
             sides::start(self.bed, image)?;
         }
-        let runs = self.rounds(&sides, |side| {
+        let measured = self.rounds(&sides, |side| {
             let (_, image) = image(side).context("each side makes an image")?;
             sides::start(self.bed, image)
         });
         let images: Vec<ImageRef> = made.into_iter().map(|(_, image)| image).collect();
-        self.bed.remove_images(&images)?;
-        runs
+        measured.and(self.bed.remove_images(&images))
     }
 
-    fn list_changed(&self) -> Result<Runs> {
+    fn list_changed(&self) -> Result<()> {
         let fleet = fleet::large(self.bed, self.flags.fleet)?;
         let commands = tool::git_commands(self.bed, &fleet)?;
         self.remark(format!("git's commands: {}", commands.len()));
@@ -305,7 +323,7 @@ impl Measurement<'_> {
         })
     }
 
-    fn memory(&self) -> Result<Runs> {
+    fn memory(&self) -> Result<()> {
         let fleet = fleet::large(self.bed, self.flags.fleet)?;
         self.rounds(&[Side::Ours], |_| {
             tool::memory(self.bed, &fleet)?.ok_or_else(|| {

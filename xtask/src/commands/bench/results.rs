@@ -183,6 +183,14 @@ impl Measured {
         }
     }
 
+    /// Less was measured than was asked for, so nothing is said of the goal.
+    pub fn broken_off(self) -> Measured {
+        Measured {
+            goal_met: None,
+            ..self
+        }
+    }
+
     fn has(&self, side: Side) -> bool {
         self.sides.iter().any(|measured| measured.side == side)
     }

@@ -86,7 +86,7 @@ struct Prepared<'a> {
 }
 
 pub fn run(context: &mut Context, global: &Global, flags: &Publish) -> Result<Exit> {
-    if let Some(registry) = &flags.registry {
+    if let Some(registry) = flags.registry.as_ref().filter(|flag| !flag.is_empty()) {
         let registry = Value::String(registry.clone());
         context
             .resolved

@@ -6,15 +6,19 @@ use serde_json::{Value, json};
 
 use super::{docker, here, sandboxed};
 
-/// Everything that installing and copying put into an image, one line a file: kind, mode, owner, content, path.
+/// Everything that installing and copying put into an image, one line a file: kind, mode, owner, content, path. Byte-code
+/// is passed over, unless it is of no file.
 const LIST: &str = r#"
-import hashlib, os, stat
+import hashlib, os, stat, sys
 for top in ("/airbyte", "/usr/local", "/entrypoint.sh"):
     found = [top] if os.path.lexists(top) else []
     for directory, directories, files in os.walk(top):
         found += [os.path.join(directory, name) for name in directories + files]
     for path in sorted(found):
         if "__pycache__" in path:
+            source = path.replace("__pycache__/", "").replace(f".{sys.implementation.cache_tag}.pyc", ".py")
+            if not os.path.exists(source):
+                print("byte-code of nothing", path)
             continue
         status = os.lstat(path)
         content = ""
