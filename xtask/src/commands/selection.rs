@@ -1,6 +1,10 @@
 //! Which connectors a command works on: gathers what `plan::selection` decides from.
 
-use std::{collections::BTreeSet, io::Read, thread};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    io::Read,
+    thread,
+};
 
 use anyhow::{Context as _, Result, anyhow};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -20,7 +24,7 @@ use crate::{
         path_dependencies,
         selection::{Candidate, Pages, Rules, Selected, Selection, is_page, select, unseen},
     },
-    repo::{Fleet, Outline},
+    repo::{Fleet, Outline, Repo},
     tools::{
         git::history::{self, Since},
         pull_request,
@@ -211,37 +215,83 @@ fn gather(context: &Context, flags: &flags::Selection) -> Result<Vec<Candidate>>
         return Ok(Vec::new());
     }
     let outlines = context.repo.outlines(&context.resolved.config)?;
-    Ok(outlines
+    let mut candidates: Vec<Candidate> = outlines
         .into_iter()
-        .map(|outline| candidate(context, outline))
-        .collect())
+        .map(|outline| candidate(&context.repo, outline))
+        .collect();
+    let libraries = libraries(&context.repo, &candidates);
+    for candidate in &mut candidates {
+        candidate.depends_on =
+            path_dependencies::reached(&candidate.directory, &candidate.depends_on, &libraries);
+    }
+    Ok(candidates)
 }
 
-fn candidate(context: &Context, outline: Outline) -> Candidate {
+/// A connector with what its own build files name.
+fn candidate(repo: &Repo, outline: Outline) -> Candidate {
     let Outline {
         name,
         directory,
         language,
     } = outline;
-    let text = |file: &str| context.repo.text(&directory, file);
-    let depends_on = match language {
-        Some(Language::Java) => ["build.gradle", "build.gradle.kts"]
-            .into_iter()
-            .filter_map(text)
-            .flat_map(|text| path_dependencies::of_gradle(&text))
-            .collect(),
-        // A manifest-only connector's pyproject.toml only serves its tests.
-        Some(Language::Python) => text("pyproject.toml")
-            .map(|text| path_dependencies::of_pyproject(&text, &directory))
-            .unwrap_or_default(),
-        _ => Vec::new(),
-    };
+    let depends_on = language
+        .map(|language| taken_from(repo, &directory, language))
+        .unwrap_or_default();
     Candidate {
         name,
         directory,
         language,
         depends_on,
         page: None,
+    }
+}
+
+/// The directories that connectors take code from, also through one another, and that are no connectors, each with
+/// what its build files name. Each is read once, since hundreds of connectors share a few. Nothing says what language
+/// one is written in, so the build files of every language count.
+fn libraries(repo: &Repo, candidates: &[Candidate]) -> HashMap<Utf8PathBuf, Vec<Utf8PathBuf>> {
+    let connectors: HashSet<&Utf8Path> = candidates
+        .iter()
+        .map(|candidate| candidate.directory.as_path())
+        .collect();
+    let mut libraries: HashMap<Utf8PathBuf, Vec<Utf8PathBuf>> = HashMap::new();
+    let mut unread: Vec<Utf8PathBuf> = candidates
+        .iter()
+        .flat_map(|candidate| candidate.depends_on.iter().cloned())
+        .collect();
+    while let Some(directory) = unread.pop() {
+        if connectors.contains(directory.as_path()) || libraries.contains_key(&directory) {
+            continue;
+        }
+        let named: Vec<Utf8PathBuf> = [Language::Java, Language::Python]
+            .into_iter()
+            .flat_map(|language| taken_from(repo, &directory, language))
+            .collect();
+        unread.extend(named.iter().cloned());
+        libraries.insert(directory, named);
+    }
+    libraries
+}
+
+/// Directories that are named by the build files in `directory` that a build in this language reads. A file that is not
+/// there or is no text names none.
+fn taken_from(repo: &Repo, directory: &Utf8Path, language: Language) -> Vec<Utf8PathBuf> {
+    let text = |file: &str| repo.text(directory, file);
+    match language {
+        Language::Java => {
+            let properties = text("gradle.properties");
+            ["build.gradle", "build.gradle.kts"]
+                .into_iter()
+                .filter_map(text)
+                .flat_map(|text| path_dependencies::of_gradle(&text))
+                .chain(properties.and_then(|text| path_dependencies::of_gradle_properties(&text)))
+                .collect()
+        }
+        Language::Python => text("pyproject.toml")
+            .map(|text| path_dependencies::of_pyproject(&text, directory))
+            .unwrap_or_default(),
+        // A manifest-only connector's pyproject.toml only serves its tests.
+        Language::ManifestOnly => Vec::new(),
     }
 }
 

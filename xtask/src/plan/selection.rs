@@ -25,7 +25,8 @@ pub struct Candidate {
     /// From the repository's top.
     pub directory: Utf8PathBuf,
     pub language: Option<Language>,
-    /// Directories that its build takes code from, from the repository's top.
+    /// Directories that its build takes code from, from the repository's top, also through others that are no
+    /// connectors. A change anywhere below one touches it.
     pub depends_on: Vec<Utf8PathBuf>,
     /// Its documentation page, from the repository's top, where that is asked for.
     pub page: Option<Utf8PathBuf>,

@@ -769,3 +769,89 @@ fn a_connector_that_changed_and_is_not_checked_out_is_an_error() {
         .says("git sparse-checkout add");
     assert_eq!(names(&list("HEAD").code(0)).0, BTreeSet::new());
 }
+
+#[test]
+fn code_in_the_tree_reaches_connectors_through_the_cdk_and_through_libraries() {
+    let files = [
+        (
+            "@/source-bulk/build.gradle",
+            "airbyteBulkConnector {\n    core = 'extract'\n    cdk = 'local'\n}\n",
+        ),
+        (
+            "@/source-newer/build.gradle",
+            "airbyteBulkConnector {\n    core = 'extract'\n}\n",
+        ),
+        ("@/source-newer/gradle.properties", "cdkVersion=local\n"),
+        (
+            "@/source-java/build.gradle.kts",
+            "airbyteJavaConnector {\n    useLocalCdk = true\n}\n",
+        ),
+        (
+            "@/source-released/build.gradle",
+            "airbyteJavaConnector {\n    useLocalCdk = false // true before a release\n}\n",
+        ),
+        // Through two libraries that name each other, and through them from a connector.
+        (
+            "@/destination-far/build.gradle",
+            "dependencies {\n    implementation project(':libs:base')\n}\n",
+        ),
+        ("libs/base/build.gradle", "api project(':libs:core')\n"),
+        (
+            "libs/core/build.gradle.kts",
+            "api(project(\":libs:base\"))\napi(project(\":airbyte-integrations:connectors:source-java\"))\n",
+        ),
+        (
+            "@/source-python/pyproject.toml",
+            "[tool.poetry.dependencies]\none = {path = '../../../python/one'}\n",
+        ),
+        (
+            "python/one/pyproject.toml",
+            "[tool.uv.sources]\ninner = { path = 'inner' }\n",
+        ),
+        (
+            "python/one/inner/pyproject.toml",
+            "[tool.poetry.dependencies]\ntwo = {path = '../../two', develop = true}\n",
+        ),
+        // A file that is not TOML names none, as a connector's.
+        ("python/two/pyproject.toml", "path = [\n"),
+    ];
+    let names_of_connectors = [
+        "source-bulk",
+        "source-newer",
+        "source-java",
+        "source-released",
+        "destination-far",
+        "source-python",
+    ];
+    let repo = names_of_connectors
+        .iter()
+        .fold(Monorepo::new(), |repo, name| repo.connector(name, &[]));
+    let repo = files.iter().fold(repo, |repo, (path, text)| {
+        repo.file(&path.replace('@', CONNECTORS), text)
+    });
+    let root = repo.root();
+    for (changed, expected) in [
+        (
+            "airbyte-cdk/bulk/core/base/src/main/kotlin/X.kt",
+            &["source-bulk", "source-newer"][..],
+        ),
+        // destination-far takes code from source-java.
+        (
+            "airbyte-cdk/java/airbyte-cdk/core/X.java",
+            &["destination-far", "source-java"],
+        ),
+        ("airbyte-cdk/java/other", &[]),
+        ("@/source-java/x", &["destination-far", "source-java"]),
+        ("libs/base/src/X.java", &["destination-far"]),
+        ("libs/core/src/X.java", &["destination-far"]),
+        ("libs/X.java", &[]),
+        ("python/one/x.py", &["source-python"]),
+        ("python/two/deep/x.py", &["source-python"]),
+        ("python/x.py", &[]),
+    ] {
+        fs::write(root.join("list"), changed.replace('@', CONNECTORS)).unwrap();
+        let finished = list(&root, &["--files-from", "list", "--json"]).code(0);
+        let expected: BTreeSet<String> = expected.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(names(&finished).0, expected, "{changed}");
+    }
+}
