@@ -28,6 +28,9 @@ pub struct Bumped {
     pub to: Version,
     /// The files that have it, from the repository's root.
     pub files: Vec<Utf8PathBuf>,
+    /// Whether a row was to be added to a changelog that has the version already.
+    #[serde(skip)]
+    pub had_row: bool,
 }
 
 /// A row for the changelog.
@@ -54,6 +57,18 @@ impl Row {
     }
 }
 
+impl Bumped {
+    /// Says so where nothing was added to the changelog.
+    pub fn note_row(&self, context: &Context) {
+        if self.had_row {
+            context.report.note(format_args!(
+                "{}: the changelog has {} already",
+                self.connector, self.to
+            ));
+        }
+    }
+}
+
 pub fn run(context: &Context, flags: &Bump) -> Result<Exit> {
     let config = &context.resolved.config;
     let fleet = context.repo.load(config)?;
@@ -72,6 +87,7 @@ pub fn run(context: &Context, flags: &Bump) -> Result<Exit> {
     if !flags.dry_run {
         edits.write()?;
     }
+    bumped.iter().for_each(|one| one.note_row(context));
     if flags.output.json {
         context.report.json(&bumped)?;
         return Ok(Exit::Success);
@@ -81,6 +97,7 @@ pub fn run(context: &Context, flags: &Bump) -> Result<Exit> {
         from,
         to,
         files,
+        ..
     } in &bumped
     {
         context
@@ -117,14 +134,17 @@ pub fn write(
         let edit = edits.edit(&lock, |text| bump::uv_lock(text, &to).map_err(problem))?;
         files.extend((edit == Edit::Changed).then_some(lock));
     }
-    if let Some(row) = row {
-        files.extend(add_row(edits, connector, &to.to_string(), row)?);
-    }
+    let added = row
+        .map(|row| add_row(edits, connector, &to.to_string(), row))
+        .transpose()?;
+    let had_row = added == Some(None);
+    files.extend(added.flatten());
     Ok(Bumped {
         connector: connector.name.to_string(),
         from: connector.metadata.version.clone(),
         to,
         files,
+        had_row,
     })
 }
 

@@ -133,7 +133,9 @@ fn update(
     let row = row
         .map(|text| Row::new(context, text, flags.pull_request))
         .transpose()?;
-    Ok(Some(bump::write(edits, connector, to, row.as_ref())?.to))
+    let bumped = bump::write(edits, connector, to, row.as_ref())?;
+    bumped.note_row(context);
+    Ok(Some(bumped.to))
 }
 
 /// How each connector's base image stands; every repository and every tag is asked for once.

@@ -248,18 +248,22 @@ impl Default for Config {
 
 impl Default for Checks {
     fn default() -> Checks {
-        // Airbyte's own exceptions from its version increment check.
+        // Airbyte's own exceptions from its version increment check. They match as text there, so that `src/test` is
+        // `src/testFixtures` too; here they match whole names, and each such directory is an entry.
         let unversioned_files = [
             ".dockerignore",
             "README.md",
             "acceptance-test-config.yml",
             "bootstrap.md",
             "build.gradle",
+            "build.gradle.kts",
             "icon.svg",
             "integration_tests",
             "src/test",
             "src/test-integration",
+            "src/test-integration-legacy",
             "src/test-performance",
+            "src/testFixtures",
             "unit_tests",
         ];
         Checks {

@@ -88,25 +88,23 @@ pub fn base_image(text: &str, image: &str) -> Result<String, Problem> {
         .map_err(|flaw| Problem::usage(flaw.in_file("metadata.yaml")).help("write it by hand"))
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Package {
-    version: Option<Spanned<String>>,
-    source: Option<toml::Table>,
-}
-
 /// pyproject.toml with another version wherever it has one.
 pub fn pyproject(text: &str, version: &Version) -> Result<String, Problem> {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct File {
-        project: Package,
+        project: Project,
         tool: Tool,
     }
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Tool {
-        poetry: Package,
+        poetry: Project,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Project {
+        version: Option<Spanned<String>>,
     }
     let file: File = toml::from_str(text)
         .map_err(|error| Problem::usage(format!("pyproject.toml: {}", error.message())))?;
@@ -120,6 +118,12 @@ pub fn uv_lock(text: &str, version: &Version) -> Result<String, Problem> {
     #[serde(default)]
     struct File {
         package: Vec<Package>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Package {
+        version: Option<Spanned<String>>,
+        source: Option<toml::Table>,
     }
     let file: File = toml::from_str(text)
         .map_err(|error| Problem::usage(format!("uv.lock: {}", error.message())))?;
@@ -226,6 +230,10 @@ mod tests {
             pyproject(text, &version).unwrap(),
             "[project] # a\r\nversion = '1.2.4-rc.1' # b\r\nname='version'\r\n[tool.poetry]\r\nversion=\"1.2.4-rc.1\"\r\n[x]\r\nversion = '1.2.3'"
         );
+        // Poetry's sources are package indexes, in a list.
+        let text = "[tool.poetry]\nversion = \"1.2.3\"\n[[tool.poetry.source]]\nname = \"index\"\nurl = \"https://example.com/simple\"\n";
+        let expected = text.replace("1.2.3", "1.2.4-rc.1");
+        assert_eq!(pyproject(text, &version).unwrap(), expected);
         let lock = "version = 1\n[[package]]\nname = 'a'\nversion = \"1.2.3\"\nsource = { registry = \"x\" }\n[[package]]\nname = 's'\nversion = \"1.2.3\"\nsource = { editable = \".\" }\n";
         let expected = lock.replace("'s'\nversion = \"1.2.3\"", "'s'\nversion = \"1.2.4rc1\"");
         assert_eq!(uv_lock(lock, &version).unwrap(), expected);

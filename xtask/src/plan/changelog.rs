@@ -26,10 +26,7 @@ pub fn add(page: &str, entry: &Entry) -> Result<String, String> {
         .position(|line| line.to_lowercase().contains("# changelog"))
         .ok_or("there is no heading `## Changelog`")?;
     let below = &lines[heading + 1..];
-    if below
-        .iter()
-        .any(|line| names_version(line.trim_end(), entry.version))
-    {
+    if has_version(below.iter().copied(), entry.version) {
         return Ok(page.to_owned());
     }
     let rule = below
@@ -53,6 +50,42 @@ pub fn add(page: &str, entry: &Entry) -> Result<String, String> {
     ))
 }
 
+/// Whether the lines below a changelog's heading have the version. What a table says beside its column of versions
+/// names those of other things, such as a base image's; where there is no table, the version may stand anywhere.
+pub fn has_version<'a>(below: impl IntoIterator<Item = &'a str>, version: &str) -> bool {
+    let mut above = "";
+    // That of the versions, while in a table.
+    let mut column = None;
+    below.into_iter().any(|line| {
+        let line = line.trim();
+        column = match column {
+            _ if is_rule(line) => Some(version_column(above)),
+            _ if !line.contains('|') => None,
+            // Written as a row, though there is no header, or an empty line behind it.
+            None if line.starts_with('|') => Some(0),
+            column => column,
+        };
+        above = line;
+        match column {
+            Some(column) => cells(line)
+                .get(column)
+                .is_some_and(|cell| names_version(cell, version)),
+            None => names_version(line, version),
+        }
+    })
+}
+
+/// The first column that says it has versions, else the first.
+fn version_column(header: &str) -> usize {
+    let header = header.to_lowercase();
+    let mut names = cells(&header).into_iter();
+    names.position(is_of_versions).unwrap_or(0)
+}
+
+fn is_of_versions(name: &str) -> bool {
+    name.contains("version")
+}
+
 /// Whether a line parts a table's header from its rows: `|:---|---|`.
 fn is_rule(line: &str) -> bool {
     let line = line.trim();
@@ -74,7 +107,7 @@ fn row(header: &str, rule: &str, entry: &Entry) -> String {
     let mut texts = vec![text];
     let mut cell = |(name, width): (&str, usize)| {
         let text = match () {
-            _ if name.contains("version") => entry.version.to_owned(),
+            _ if is_of_versions(name) => entry.version.to_owned(),
             _ if name.contains("date") => entry.date.to_owned(),
             _ if is_of_pulls(name) => link(entry),
             _ => texts.pop().unwrap_or_default(),
@@ -90,11 +123,18 @@ fn row(header: &str, rule: &str, entry: &Entry) -> String {
     format!("|{} |", row.strip_suffix('|').unwrap_or(&row).trim_end())
 }
 
+/// The cells of a row; `\|` is no end of one.
 fn cells(line: &str) -> Vec<&str> {
     let line = line.trim();
     let line = line.strip_prefix('|').unwrap_or(line);
     let line = line.strip_suffix('|').unwrap_or(line);
-    line.split('|').map(str::trim).collect()
+    let mut escaped = false;
+    let ends = |c: char| {
+        let ends = c == '|' && !escaped;
+        escaped = c == '\\' && !escaped;
+        ends
+    };
+    line.split(ends).map(str::trim).collect()
 }
 
 fn link(entry: &Entry) -> String {
@@ -136,6 +176,15 @@ mod tests {
         ] {
             assert_eq!(add(page, &entry).unwrap_or_else(|error| error), expected);
         }
+        // What was added is there, whichever column it is in.
+        for page in [
+            "## Changelog\n|Version|Date|Note|\n|-|-|-|\n|1.2.3|d|from 1.2.2 to v1.2.4|\n",
+            "## Changelog\n|Note|Version|\n|-|-|\n",
+        ] {
+            let once = add(page, &entry).unwrap();
+            assert_ne!(once, page);
+            assert_eq!(add(&once, &entry).unwrap(), once);
+        }
         let unknown = Entry {
             pull_request: None,
             source: "",
@@ -146,5 +195,36 @@ mod tests {
             page.ends_with("|\n| 1.2.4 | *PR_NUMBER_PLACEHOLDER* |\n"),
             "{page}"
         );
+    }
+
+    #[test]
+    fn a_version_is_looked_for_in_its_column() {
+        let table = "| Version | Date | Subject |\n|:---|:---|:---|\n";
+        let second = "| Date | Connector VERSION | Subject |\n|---|---|---|\n";
+        for (top, line, expected) in [
+            (table, "| 1.2.4 | d | s |", true),
+            (table, "  | **[v1.2.4](x)** | d | s |", true),
+            (table, "1.2.4 | d | s", true),
+            (table, "| 5.4.3 | d | Base image v1.2.4 |", false),
+            (table, "5.4.3 | d | Base image v1.2.4", false),
+            (table, "| 11.2.4 | d | s |", false),
+            (table, "\n| 1.2.4 | d | s |", true),
+            (table, "\n| 5.4.3 | d | 1.2.4 |", false),
+            (table, "\n- 1.2.4: s", true),
+            (table, "\n- 5.4.3: with 1.2.4 | 1.2.5", true),
+            (second, "| d | 1.2.4 | s |", true),
+            (second, "| 1.2.4 | 5.4.3 | 1.2.4 |", false),
+            (second, "| a \\| b | 1.2.4 | s |", true),
+            (second, "| d |", false),
+            ("| X | Y |\n|---|---|\n", "| 1.2.4 | y |", true),
+            ("| X | Y |\n|---|---|\n", "| x | 1.2.4 |", false),
+            ("", "| 1.2.4 | d |", true),
+            ("", "| 5.4.3 | 1.2.4 |", false),
+            ("", "### 1.2.4", true),
+            ("", "", false),
+        ] {
+            let page = format!("{top}{line}\n");
+            assert_eq!(has_version(page.lines(), "1.2.4"), expected, "{page}");
+        }
     }
 }

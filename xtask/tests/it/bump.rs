@@ -69,7 +69,7 @@ fn every_file_that_has_the_version_gets_the_next_one() {
         .python("source-x")
         .file(
             &format!("{directory}/pyproject.toml"),
-            "[project]\nname = 'source-x'\nversion = '1.2.3' # here\n",
+            "[project]\nname = 'source-x'\nversion = '1.2.3' # here\n[[tool.poetry.source]]\nname = 'index'\nurl = 'https://example.com/simple'\n",
         )
         .file(&format!("{directory}/uv.lock"), lock)
         .file(PAGE_PATH, PAGE);
@@ -164,6 +164,27 @@ fn every_file_that_has_the_version_gets_the_next_one() {
             && text.contains("enableProgressiveRollout: false\n"),
         "{text}"
     );
+}
+
+/// A base image's version in another row is none of the connector's.
+#[test]
+fn the_changelog_gets_a_row_unless_the_version_has_one() {
+    let page = PAGE.replace("| Old |", "| Upgrade base image to v1.2.4 |");
+    let repo = Monorepo::new()
+        .manifest_only("source-x")
+        .file(PAGE_PATH, &page);
+    let arguments = ["source-x", "patch", "--changelog", "New"];
+    let first = bump(&repo, &arguments).code(0);
+    assert!(!first.stderr.contains("already"), "{first:?}");
+    let once = repo.read(PAGE_PATH);
+    assert!(once.contains("| 1.2.4 | 2026-06-15 |"), "{once}");
+    // At 1.2.3 again, as when the row was written by hand.
+    let repo = repo.manifest_only("source-x");
+    let second = bump(&repo, &arguments)
+        .code(0)
+        .says("source-x: the changelog has 1.2.4 already");
+    assert!(!second.stdout.contains(PAGE_PATH), "{second:?}");
+    assert_eq!(repo.read(PAGE_PATH), once);
 }
 
 #[test]

@@ -4,10 +4,13 @@ use camino::Utf8Path;
 use semver::Version;
 
 use super::{Check, Defect, Run, Subject, release};
-use crate::model::{
-    connector_files::{self, ConnectorFiles},
-    finding::Severity,
-    yaml::{Document, Node, Place},
+use crate::{
+    model::{
+        connector_files::{self, ConnectorFiles},
+        finding::Severity,
+        yaml::{Document, Node, Place},
+    },
+    plan::changelog,
 };
 
 pub const CHECKS: &[Check] = &[
@@ -95,7 +98,7 @@ fn changelog_entry(subject: &Subject) -> Vec<Defect> {
         let help = "add a heading `## Changelog` with a table of versions";
         return vec![defect(path, 1, "no changelog".to_owned(), help)];
     };
-    if lines.any(|(line, _)| names_version(line, version)) {
+    if changelog::has_version(lines.map(|(line, _)| line), version) {
         return Vec::new();
     }
     let help = format!("add a row for {version} below the heading");
@@ -107,10 +110,10 @@ fn changelog_entry(subject: &Subject) -> Vec<Defect> {
     )]
 }
 
-/// Whether the line has this version as a whole: 1.2.3 is not in 11.2.30, 1.2.3.4 or 1.2.3-rc.1.
-pub fn names_version(line: &str, version: &str) -> bool {
+/// Whether the text has this version as a whole: 1.2.3 is not in 11.2.30, 1.2.3.4 or 1.2.3-rc.1.
+pub fn names_version(text: &str, version: &str) -> bool {
     let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+');
-    line.split(|c| !part(c))
+    text.split(|c| !part(c))
         .map(|word| word.trim_end_matches(['.', '-']))
         .any(|word| word == version || word.strip_prefix(['v', 'V']) == Some(version))
 }

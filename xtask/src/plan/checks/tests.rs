@@ -1002,7 +1002,15 @@ fn pages() {
             "a longer version is not this one",
             good().page(
                 PAGE_PATH,
-                "## Changelog\n| 110.0.0 | 10.0.0.1 | 10.0.01 | 10.0.0-rc.1 |",
+                "## Changelog\n110.0.0 | 10.0.0.1 | 10.0.01 | 10.0.0-rc.1",
+            ),
+            &["changelog-entry"],
+        ),
+        (
+            "that of a base image, in another version's row",
+            good().page(
+                PAGE_PATH,
+                "## Changelog\n| Version | Subject |\n|---|---|\n| 5.4.3 | Base image v10.0.0 |\n",
             ),
             &["changelog-entry"],
         ),
@@ -1134,6 +1142,10 @@ fn the_version_is_compared_with_the_merge_base() {
         ("9.1.0", "9.1.0", "unit_tests/test_x.py", &[]),
         ("9.1.0", "9.1.0", "icon.svg", &[]),
         ("9.1.0", "9.1.0", "icon.svg.py", INCREMENT),
+        ("9.1.0", "9.1.0", "build.gradle.kts", &[]),
+        ("9.1.0", "9.1.0", "src/testFixtures/java/X.java", &[]),
+        ("9.1.0", "9.1.0", "src/test-integration-legacy/X.kt", &[]),
+        ("9.1.0", "9.1.0", "src/main/java/X.java", INCREMENT),
         ("9.10.0", "9.9.0", "metadata.yaml", INCREMENT),
         ("9.1.1", "9.1.1-rc.1", "metadata.yaml", INCREMENT),
         ("9.1.1-rc.2", "9.1.1-rc.10", "main.py", &[]),
