@@ -495,7 +495,7 @@ pub struct Test {
 pub struct Publish {
     #[command(flatten)]
     pub selection: Selection,
-    /// What failed or was not reached in the last run
+    /// What failed or was not reached in the last run; with --dry-run=false in the last one with that
     #[arg(long, conflicts_with_all = ["names", "change"])]
     pub retry_failed: bool,
     /// Registry and namespace to publish to; with --sandbox its registry, in the same namespace [default: `registry` of

@@ -288,6 +288,28 @@ fn judged(what: What, error: &anyhow::Error) -> Check {
     }
 }
 
+/// What several errors come to: one no is a no, whatever else could not be found out.
+fn all_judged(what: What, errors: &[&anyhow::Error]) -> Check {
+    let checks: Vec<Check> = errors.iter().map(|error| judged(what, error)).collect();
+    let is_wrong = |check: &Check| check.standing == Standing::Wrong;
+    Check {
+        what,
+        standing: match checks.iter().any(is_wrong) {
+            true => Standing::Wrong,
+            false => Standing::Unknown,
+        },
+        details: checks.into_iter().flat_map(|check| check.details).collect(),
+    }
+}
+
+/// An image that could not be fetched is no wrong one; whether it is there at all, the digest's check tells.
+fn not_pulled(error: &anyhow::Error) -> Problem {
+    Problem {
+        exit: Exit::Environment,
+        ..Problem::again(error)
+    }
+}
+
 fn half(manifest: &Digest, configuration: &ImageConfiguration) -> Result<Half> {
     let labels = configuration
         .config()
@@ -458,10 +480,7 @@ impl Again<'_> {
             [] => Check::of(What::Spec, Vec::new(), || {
                 format!("right on {} platforms", self.platforms.len())
             }),
-            [first, ..] => Check {
-                details: failed.iter().flat_map(|error| said(error)).collect(),
-                ..judged(What::Spec, first)
-            },
+            errors => all_judged(What::Spec, errors),
         }
     }
 
@@ -473,7 +492,9 @@ impl Again<'_> {
             ..
         } = self.context;
         let step = report.step(format!("{} spec {platform}", self.connector.name));
-        engine.pull(image, platform, &|line| step.busy(line))?;
+        engine
+            .pull(image, platform, &|line| step.busy(line))
+            .map_err(|error| not_pulled(&error))?;
         let check = spec_check(platform, Some(self.native), &resolved.config);
         let finished = engine.run_spec(image, platform, check.limit)?;
         let ended_badly = !finished.status.success() || finished.timed_out.is_some();
@@ -548,6 +569,30 @@ mod tests {
             let check = judged(What::Labels, &error);
             assert_eq!(check.standing, standing);
             assert_eq!(check.details, ["no commit", "help: git fetch origin 1234"]);
+        }
+    }
+
+    #[test]
+    fn one_no_is_a_no_whatever_else_could_not_be_found_out() {
+        let busy = anyhow::anyhow!("toomanyrequests").context("docker pull");
+        let unknown = anyhow::Error::from(not_pulled(&busy));
+        let wrong = anyhow::anyhow!("linux/arm64: no spec");
+        for (errors, standing, details) in [
+            (
+                vec![&unknown],
+                Standing::Unknown,
+                "docker pull: toomanyrequests",
+            ),
+            (vec![&wrong], Standing::Wrong, "linux/arm64: no spec"),
+            (
+                vec![&unknown, &wrong],
+                Standing::Wrong,
+                "docker pull: toomanyrequests, linux/arm64: no spec",
+            ),
+        ] {
+            let check = all_judged(What::Spec, &errors);
+            assert_eq!(check.standing, standing, "{details}");
+            assert_eq!(check.details.join(", "), details);
         }
     }
 }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{connector::ConnectorName, date::Date};
+use crate::model::{connector::ConnectorName, date::Date, release::Mode};
 
 const EVENTS: &str = "events.jsonl";
 /// So many runs are kept.
@@ -22,6 +22,12 @@ const KEPT: usize = 50;
 pub struct RunRecord {
     pub directory: Utf8PathBuf,
     events: Mutex<File>,
+}
+
+/// The first line of the events, which older records lack.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    mode: Mode,
 }
 
 /// One line of the events.
@@ -57,7 +63,7 @@ struct Stamped<'a> {
 
 impl RunRecord {
     /// Starts a record in a directory of its own below `runs`, named after the time.
-    pub fn start(runs: &Utf8Path) -> Result<RunRecord> {
+    pub fn start(runs: &Utf8Path, mode: Mode) -> Result<RunRecord> {
         fs::create_dir_all(runs).with_context(|| format!("make {runs}"))?;
         forget_old(runs)?;
         let name = moment(SystemTime::now());
@@ -69,8 +75,7 @@ impl RunRecord {
             });
             match fs::create_dir(&directory) {
                 Ok(()) => {
-                    let path = directory.join(EVENTS);
-                    let events = File::create(&path).with_context(|| format!("make {path}"))?;
+                    let events = begin_events(&directory.join(EVENTS), mode)?;
                     return Ok(RunRecord {
                         directory,
                         events: Mutex::new(events),
@@ -122,15 +127,42 @@ impl RunRecord {
     }
 }
 
-/// The connectors of the last run below `runs` that did not get to their end; None when there was no run.
-pub fn unfinished(runs: &Utf8Path) -> Result<Option<(Utf8PathBuf, Vec<ConnectorName>)>> {
-    let Some(last) = directories(runs)?.pop() else {
-        return Ok(None);
-    };
-    let path = last.join(EVENTS);
-    let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-    // A run that was killed may have left half a line.
-    let events = text
+/// Makes the file of the events, whose first line says what kind of run it is.
+fn begin_events(path: &Utf8Path, mode: Mode) -> Result<File> {
+    let mut events = File::create(path).with_context(|| format!("make {path}"))?;
+    let line = serde_json::to_string(&Header { mode }).context("write a run's mode as JSON")?;
+    events
+        .write_all((line + "\n").as_bytes())
+        .with_context(|| format!("write to {path}"))?;
+    Ok(events)
+}
+
+/// The connectors of the last run below `runs` that did not get to their end; None when there was no run. For a real run
+/// it is the last real one: a dry run that went well says nothing about that.
+pub fn unfinished(
+    runs: &Utf8Path,
+    mode: Mode,
+) -> Result<Option<(Utf8PathBuf, Vec<ConnectorName>)>> {
+    for last in directories(runs)?.into_iter().rev() {
+        let path = last.join(EVENTS);
+        let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+        if mode == Mode::DryRun || mode_of(&text).is_none_or(|its| its == mode) {
+            return Ok(Some((last, open(&text))));
+        }
+    }
+    Ok(None)
+}
+
+/// The mode that a record's events begin with; None where they don't say, which counts for every mode.
+fn mode_of(events: &str) -> Option<Mode> {
+    let header: Header = serde_json::from_str(events.lines().next()?).ok()?;
+    Some(header.mode)
+}
+
+/// The connectors that a record's events leave unfinished.
+fn open(events: &str) -> Vec<ConnectorName> {
+    // The first line is none, and a run that was killed may have left half a line.
+    let events = events
         .lines()
         .filter_map(|line| serde_json::from_str::<Event>(line).ok());
     let mut open = Vec::new();
@@ -141,7 +173,7 @@ pub fn unfinished(runs: &Utf8Path) -> Result<Option<(Utf8PathBuf, Vec<ConnectorN
             _ => {}
         }
     }
-    Ok(Some((last, open)))
+    open
 }
 
 fn directories(runs: &Utf8Path) -> Result<Vec<Utf8PathBuf>> {
@@ -205,9 +237,9 @@ mod tests {
     fn the_last_run_tells_what_did_not_get_to_its_end() {
         let directory = tempfile::tempdir().unwrap();
         let runs = Utf8Path::from_path(directory.path()).unwrap().join("runs");
-        assert_eq!(unfinished(&runs).unwrap(), None);
+        assert_eq!(unfinished(&runs, Mode::Real).unwrap(), None);
         for run in 0..11 {
-            let record = RunRecord::start(&runs).unwrap();
+            let record = RunRecord::start(&runs, Mode::Real).unwrap();
             for name in ["a", "b", "c"] {
                 record.event(&event(name, State::Planned)).unwrap();
             }
@@ -224,9 +256,39 @@ mod tests {
                     .unwrap();
             }
         }
-        let (last, open) = unfinished(&runs).unwrap().unwrap();
+        let (last, open) = unfinished(&runs, Mode::Real).unwrap().unwrap();
         assert!(last.join("half").exists(), "{last}");
         assert_eq!(open, ["c".parse().unwrap()]);
+    }
+
+    #[test]
+    fn a_dry_run_does_not_hide_what_a_real_one_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let runs = Utf8Path::from_path(directory.path()).unwrap();
+        let start = |mode, name| {
+            let record = RunRecord::start(runs, mode).unwrap();
+            record.event(&event(name, State::Planned)).unwrap();
+            record
+        };
+        let left = |mode| {
+            let (_, open) = unfinished(runs, mode).unwrap()?;
+            Some(open.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        start(Mode::Real, "a");
+        assert_eq!(left(Mode::DryRun), Some(vec!["a".to_owned()]));
+        let dry = start(Mode::DryRun, "b");
+        dry.event(&event("b", State::Finished)).unwrap();
+        assert_eq!(left(Mode::Real), Some(vec!["a".to_owned()]));
+        assert_eq!(left(Mode::DryRun), Some(Vec::new()));
+
+        // One of an older version, which did not say what it was.
+        let old = start(Mode::DryRun, "c").directory.join(EVENTS);
+        let text = fs::read_to_string(&old).unwrap();
+        let (_, rest) = text.split_once('\n').unwrap();
+        fs::write(&old, rest).unwrap();
+        for mode in [Mode::DryRun, Mode::Real] {
+            assert_eq!(left(mode), Some(vec!["c".to_owned()]));
+        }
     }
 
     #[test]
@@ -234,7 +296,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let runs = Utf8Path::from_path(directory.path()).unwrap();
         for _ in 0..KEPT + 3 {
-            RunRecord::start(runs).unwrap();
+            RunRecord::start(runs, Mode::DryRun).unwrap();
         }
         assert_eq!(directories(runs).unwrap().len(), KEPT);
     }

@@ -168,6 +168,26 @@ fn a_missing_token_is_an_error_before_anything_is_built() {
     assert_eq!((builds(&repo), calls(&repo)), (0, String::new()));
 }
 
+/// Neither the token nor the index, which no program can ask at this address.
+#[test]
+fn a_release_that_is_no_package_asks_for_nothing_of_one() {
+    let (registry, repo) = (Registry::start(), monorepo());
+    repo.commit(CONNECTORS);
+    let address = format!("--registry={}/airbyte", registry.address);
+    let plan = |flags: &[&str]| {
+        let start = ["connector", "publish", "source-py", "--dry-run=false"];
+        xtask(&repo, "ftp://index.example/simple/")
+            .env("DOCKER_CONFIG", repo.scratch().to_str().unwrap())
+            .run(&[&start[..], &["--plan", &address], flags].concat())
+    };
+    for flag in ["--release-type=pre-release", "--tag-override=v1"] {
+        let planned = plan(&[flag]).code(0);
+        let expected = "  - pypi     only a main release is a package too\n";
+        assert!(planned.stdout.contains(expected), "{flag}: {planned:#?}");
+    }
+    plan(&[]).code(2).says("only http and https are supported");
+}
+
 #[test]
 fn a_dry_run_builds_and_uploads_nothing() {
     for flags in [&[][..], &["--dry-run"], &["--dry-run=true"]] {

@@ -384,10 +384,13 @@ impl Work<'_> {
             }
         }
         self.done.borrow_mut().tagged = true;
-        self.set(&[
+        // Before it is read back: where that fails, the next run would else refuse this image as another's.
+        let remembered = facts::remember(&self.run.context.repo, image, &ours);
+        let told = self.set(&[
             (Output::PushExecuted, "true".to_owned()),
             (Output::DockerTags, image.to_string()),
-        ])
+        ]);
+        remembered.and(told)
     }
 
     fn verify(&self) -> Result<()> {
@@ -405,7 +408,6 @@ impl Work<'_> {
             }
             None => anyhow::bail!("{image} was pushed as {ours}, and the registry has no such tag"),
         }
-        facts::remember(&self.run.context.repo, image, &ours)?;
         self.run
             .context
             .report

@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     commands::{Context, package},
+    flags::Publish,
     model::{
         connector::Connector,
         image::{Digest, ImageRef, Tag},
         platform::Platform,
         release::Mode,
     },
-    plan::publish::{Found, Package, latest::LatestNow},
+    plan::publish::{Found, Package, latest::LatestNow, steps},
     repo::Repo,
     tools::{
         files,
@@ -52,12 +53,18 @@ pub fn found(
     })
 }
 
-/// What the package index has of a connector's package, which is an error of its own without a token to upload it.
+/// What the package index has of a connector's package, which is an error of its own without a token to upload it. A
+/// release that is no package asks for neither, so it fails over nothing that it would not do.
 pub fn package(
     context: &Context,
     connector: &Connector,
-    mode: Mode,
+    flags: &Publish,
 ) -> Result<(Package, Option<package::Found>)> {
+    let never = steps::never_a_package(flags.release_type, !flags.tag_override.is_empty());
+    if let (Some(_), Some(because)) = (&connector.metadata.package, never) {
+        return Ok((Package::Unknown { because }, None));
+    }
+    let mode = flags.mode();
     let upload = match mode {
         Mode::Real => package::Upload::Yes,
         Mode::DryRun => package::Upload::No,

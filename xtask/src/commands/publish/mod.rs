@@ -183,7 +183,7 @@ impl<'a> Publishing<'a> {
             true => Some(Scans::open(context, registries)?),
             false => None,
         };
-        let record = record(context, &prepared)?;
+        let record = record(context, flags.mode(), &prepared)?;
         let run = Run {
             context,
             registries,
@@ -249,7 +249,7 @@ impl<'a> Publishing<'a> {
         let pairs: Vec<_> = connectors.iter().zip(targets).collect();
         let facts = each(&pairs, jobs, |(connector, target)| {
             let found = facts::found(registries, &target.image, platforms, flags.mode())?;
-            Ok((found, facts::package(context, connector, flags.mode())?))
+            Ok((found, facts::package(context, connector, flags)?))
         });
         let inputs = |target: &Target, found, package| Inputs {
             target: target.clone(),
@@ -293,8 +293,13 @@ fn chosen(context: &Context, flags: &Publish) -> Result<Vec<Connector>> {
     if !flags.retry_failed {
         return selection::chosen(context, &flags.selection, Pages::Ignore)?.whole();
     }
-    let Some((last, names)) = run_record::unfinished(&runs(context))? else {
-        return Err(Problem::usage("--retry-failed: there was no run yet").into());
+    let mode = flags.mode();
+    let Some((last, names)) = run_record::unfinished(&runs(context), mode)? else {
+        let run = match mode {
+            Mode::DryRun => "run",
+            Mode::Real => "run with --dry-run=false",
+        };
+        return Err(Problem::usage(format!("--retry-failed: there was no {run} yet")).into());
     };
     context
         .report
@@ -437,8 +442,8 @@ fn runs(context: &Context) -> Utf8PathBuf {
 }
 
 /// Starts the run's record, with its plans.
-fn record(context: &Context, prepared: &[Prepared<'_>]) -> Result<RunRecord> {
-    let record = RunRecord::start(&runs(context))?;
+fn record(context: &Context, mode: Mode, prepared: &[Prepared<'_>]) -> Result<RunRecord> {
+    let record = RunRecord::start(&runs(context), mode)?;
     let plans: Vec<&PublishPlan> = prepared.iter().flat_map(|one| one.plan.iter()).collect();
     let text = serde_json::to_string_pretty(&plans).context("write the plan as JSON")?;
     files::write(&record.directory.join("plan.json"), &(text + "\n"))?;

@@ -81,7 +81,7 @@ pub enum Package {
     Missing {
         name: String,
     },
-    /// The index could not be asked.
+    /// The index could not be asked, or nobody had to.
     Unknown {
         because: String,
     },

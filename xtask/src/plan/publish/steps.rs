@@ -309,24 +309,27 @@ fn latest_step(inputs: &Inputs<'_>, action: Action) -> Planned {
     }
 }
 
+/// Why a release is no package, whatever the index holds; None when it may be one.
+pub fn never_a_package(release: ReleaseType, overridden: bool) -> Option<String> {
+    let main = release == ReleaseType::Main && !overridden;
+    (!main).then(|| "only a main release is a package too".to_owned())
+}
+
 fn pypi_step(inputs: &Inputs<'_>, action: Action) -> Planned {
-    let main = inputs.release == ReleaseType::Main && !inputs.overridden;
-    let (does, because) = match &inputs.package {
-        Package::None => (
+    let never = never_a_package(inputs.release, inputs.overridden);
+    let (does, because) = match (&inputs.package, never) {
+        (Package::None, _) => (
             Does::Skip,
             "remoteRegistries.pypi is not enabled".to_owned(),
         ),
         _ if action == Action::Refuse => (Does::Skip, "nothing is published".to_owned()),
-        _ if !main => (
-            Does::Skip,
-            "only a main release is a package too".to_owned(),
-        ),
-        Package::Exists { name } => (Does::Skip, format!("{name} is on the index")),
-        Package::Unknown { because } => (Does::Skip, because.clone()),
-        Package::Missing { name } if action == Action::Try => {
+        (_, Some(because)) => (Does::Skip, because),
+        (Package::Exists { name }, None) => (Does::Skip, format!("{name} is on the index")),
+        (Package::Unknown { because }, None) => (Does::Skip, because.clone()),
+        (Package::Missing { name }, None) if action == Action::Try => {
             (Does::Run, format!("{name} is built and not uploaded"))
         }
-        Package::Missing { name } => (Does::Run, format!("{name} is not on the index")),
+        (Package::Missing { name }, None) => (Does::Run, format!("{name} is not on the index")),
     };
     Planned {
         step: Step::Pypi,

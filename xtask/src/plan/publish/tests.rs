@@ -253,12 +253,16 @@ fn planned(found: Found, latest: Latest) -> steps::PublishPlan {
 }
 
 fn planned_with(found: Found, latest: Latest, package: Package, mode: Mode) -> steps::PublishPlan {
+    steps::PublishPlan::new(inputs(found, latest, package, mode))
+}
+
+fn inputs(found: Found, latest: Latest, package: Package, mode: Mode) -> steps::Inputs<'static> {
     let made = targets(
         &ASKED,
         &[manifest_only("source-a", "1.2.3")],
         &Config::default(),
     );
-    steps::PublishPlan::new(steps::Inputs {
+    steps::Inputs {
         target: made.unwrap().remove(0),
         found,
         published: None,
@@ -271,7 +275,7 @@ fn planned_with(found: Found, latest: Latest, package: Package, mode: Mode) -> s
         overridden: false,
         package,
         build: None,
-    })
+    }
 }
 
 /// The steps that a plan runs, besides looking and telling.
@@ -330,6 +334,26 @@ fn a_package_follows_its_image_once() {
     ] {
         let text = format!("{found:?} {package:?} {mode:?}");
         let plan = planned_with(found, Latest::Leave, package, mode);
+        assert_eq!(runs(&plan).contains(&"pypi"), expected, "{text}");
+    }
+}
+
+#[test]
+fn only_a_main_release_under_its_own_version_is_a_package() {
+    for (release, overridden, expected) in [
+        (ReleaseType::Main, false, true),
+        (ReleaseType::Main, true, false),
+        (ReleaseType::PreRelease, false, false),
+    ] {
+        let package = Package::Missing {
+            name: "airbyte-source-a 1.2.3".to_owned(),
+        };
+        let plan = steps::PublishPlan::new(steps::Inputs {
+            release,
+            overridden,
+            ..inputs(Found::Absent, Latest::Leave, package, Mode::Real)
+        });
+        let text = format!("{release:?} {overridden}");
         assert_eq!(runs(&plan).contains(&"pypi"), expected, "{text}");
     }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -80,6 +80,31 @@ fn a_publish_outlives_a_fault_of_every_call_and_says_each() {
         let said = done.stderr.matches("trying again in").count();
         assert_eq!(said, CALLS.len(), "{done:#?}");
     }
+}
+
+/// The tag holds ours by then, though it could not be read back: to the next run it is no other's.
+#[test]
+fn a_replaced_image_that_could_not_be_read_back_is_known_to_the_next_run() {
+    let (registry, repo) = (Registry::start(), one());
+    let denied = Arc::new(AtomicBool::new(false));
+    let is_denied = Arc::clone(&denied);
+    let proxy = proxy::before(&registry.address, move |request| {
+        let reads_back = request.starts_with("GET ") && request.contains("/manifests/v1 ");
+        match reads_back && is_denied.load(Ordering::Relaxed) {
+            true => status("403 X"),
+            false => Verdict::Pass,
+        }
+    });
+    let start = ["source-a", "--tag-override=v1"];
+    run_at(&proxy, &repo, &start).code(0);
+    // Another image under the same tag.
+    let repo = at_version(repo, "1.2.4");
+    denied.store(true, Ordering::Relaxed);
+    run_at(&proxy, &repo, &[&start[..], &["--force-publish"]].concat())
+        .code(1)
+        .says("status 403");
+    let again = run_at(&proxy, &repo, &[&start[..], &["--json"]].concat()).code(0);
+    assert_eq!(again.json()["connectors"][0]["action"], "exists");
 }
 
 /// What is denied is not asked again: the publish ends there with the request and the registry's words, and what follows
