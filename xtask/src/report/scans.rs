@@ -20,6 +20,8 @@ pub struct Exposed<'a> {
     /// The file that says what is installed, relative to the directory.
     pub lock: Option<&'a str>,
     pub exposures: &'a [Exposure],
+    /// Why the scan failed: nothing is known then.
+    pub error: Option<&'a str>,
 }
 
 impl Exposed<'_> {
@@ -92,7 +94,7 @@ fn standing(standing: &Standing) -> String {
 }
 
 /// One SARIF 2.1.0 document over all connectors and platforms, as code scanning takes it. What an ignore rule bears is
-/// in it, suppressed; what is below the cutoff is a note.
+/// in it, suppressed; what is below the cutoff is a note. A scan that failed makes it a run that did not succeed.
 pub fn sarif(all: &[Exposed<'_>]) -> Value {
     let mut rules: Vec<Value> = Vec::new();
     for one in all.iter().flat_map(|exposed| exposed.exposures) {
@@ -104,10 +106,19 @@ pub fn sarif(all: &[Exposed<'_>]) -> Value {
         let exposures = exposed.exposures.iter();
         exposures.map(|one| result(exposed, one))
     });
+    let failed = all.iter().filter_map(|exposed| {
+        let text = format!("{} was not scanned: {}", exposed.connector, exposed.error?);
+        Some(json!({ "level": "error", "message": { "text": text } }))
+    });
+    let failed: Vec<Value> = failed.collect();
     json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
         "runs": [{
+            "invocations": [{
+                "executionSuccessful": failed.is_empty(),
+                "toolExecutionNotifications": failed,
+            }],
             "tool": { "driver": {
                 "name": "cargo xtask connector scan",
                 "version": env!("CARGO_PKG_VERSION"),
@@ -278,7 +289,24 @@ mod tests {
             directory: "c/source-a",
             lock: Some("poetry.lock"),
             exposures,
+            error: None,
         }
+    }
+
+    #[test]
+    fn sarif_of_a_scan_that_failed_is_no_run_without_findings() {
+        let run = |error| {
+            sarif(&[Exposed {
+                error,
+                ..exposed(&[])
+            }])["runs"][0]
+                .clone()
+        };
+        let failed = run(Some("no scanner"));
+        assert_eq!(failed["invocations"][0]["executionSuccessful"], false);
+        let said = &failed["invocations"][0]["toolExecutionNotifications"][0]["message"]["text"];
+        assert_eq!(said, "source-a was not scanned: no scanner");
+        assert_eq!(run(None)["invocations"][0]["executionSuccessful"], true);
     }
 
     #[test]

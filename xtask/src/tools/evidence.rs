@@ -28,7 +28,7 @@ use crate::model::{
 };
 
 /// Changes when other files are left out.
-const FORMAT: &str = "2";
+pub const FORMAT: &str = "2";
 /// Programs below this size are kept: leaving them out saves nothing. In bytes.
 const SMALL: u64 = 4 << 10;
 /// Programs above this size are kept unread. In bytes.

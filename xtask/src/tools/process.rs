@@ -27,6 +27,8 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// How long a program may take to end after SIGTERM before it gets SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long what clears up may take: an engine with hundreds of images forgets one in 12 s.
+const CLEARING: Duration = Duration::from_secs(60);
 /// How often a running program, its time limit and the interrupt flag are looked at: an eighth of the time it has
 /// taken so far (since it closed its standard output), so that a quick one is not held up, within these bounds.
 const TICK: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(20));
@@ -185,7 +187,7 @@ impl Program {
         self.finish_watching(|_| ())
     }
 
-    /// As [`finish`](Self::finish), also after Ctrl-C: for clearing up.
+    /// As [`finish`](Self::finish), also after Ctrl-C: for clearing up. An engine that hangs is not waited for.
     pub fn finish_after_interrupt(mut self) -> Result<()> {
         let child = self
             .command
@@ -193,9 +195,19 @@ impl Program {
             .stderr(Stdio::null())
             .spawn();
         let mut child = child.map_err(|error| start_error(&self.command, &self.line, error))?;
-        child
-            .wait()
-            .with_context(|| format!("wait for {}", self.line))?;
+        let start = Instant::now();
+        let ended = loop {
+            let ended = child.try_wait();
+            if !matches!(ended, Ok(None)) || start.elapsed() > CLEARING {
+                break ended;
+            }
+            thread::sleep(TICK.1);
+        };
+        let ended = ended.with_context(|| format!("wait for {}", self.line))?;
+        if ended.is_none() {
+            let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
+            let _ = child.wait();
+        }
         Ok(())
     }
 

@@ -28,7 +28,9 @@ use crate::{
 /// The lists of this repository's images.
 pub struct Catalogs<'a> {
     registries: &'a Registries<'a>,
+    /// Of the lists that this syft made; another one may find more.
     directory: Utf8PathBuf,
+    attached: Utf8PathBuf,
     evidence: EvidenceStore,
     jobs: NonZeroUsize,
     /// A layer that several images share is unpacked by the first that asks.
@@ -47,18 +49,26 @@ impl<'a> Catalogs<'a> {
     pub fn new(context: &Context, registries: &'a Registries<'a>) -> Catalogs<'a> {
         let config = &context.resolved.config;
         let cataloguer = format!("syft-{}", config.tools.syft);
+        let directory = context.repo.target().join("sboms");
         Catalogs {
             registries,
-            directory: context.repo.target().join("sboms"),
+            directory: directory.join(format!("{cataloguer}-{}", evidence::FORMAT)),
+            attached: directory.join("attached"),
             evidence: EvidenceStore::in_store(&context.repo.store(), &cataloguer),
             jobs: config.parallelism(),
             unpacking: Mutex::default(),
         }
     }
 
-    /// Where the lists of what a manifest's image holds are kept.
+    /// Where the lists of what a manifest's image holds are kept that were made here, by this syft.
     pub fn documents(&self, manifest: &Digest) -> Documents {
         Documents::in_directory(&self.directory.join(manifest.hex()))
+    }
+
+    /// Where the list is kept that a registry has of a manifest's image, in CycloneDX. It says what was published, and
+    /// never stands for what is built here.
+    pub fn attached(&self, manifest: &Digest) -> Utf8PathBuf {
+        self.attached.join(format!("{}.json", manifest.hex()))
     }
 
     /// Lists what one platform's image holds, all or nothing; nothing is done when that is there.

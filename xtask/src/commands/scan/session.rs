@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, sync::OnceLock};
 
 use anyhow::{Context as _, Result};
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use oci_spec::image::ImageConfiguration;
 use serde::Serialize;
 
@@ -92,9 +92,9 @@ pub struct ScannedImage {
     pub platform: Platform,
     /// Digest of the manifest that was scanned.
     pub manifest: Digest,
-    /// The list of what it holds, as CycloneDX and SPDX.
+    /// The list of what it holds, as CycloneDX and, where it was made here, as SPDX.
     pub cyclonedx: Utf8PathBuf,
-    pub spdx: Utf8PathBuf,
+    pub spdx: Option<Utf8PathBuf>,
 }
 
 impl<'a> Scans<'a> {
@@ -189,12 +189,17 @@ impl<'a> Scans<'a> {
         let counts = Counts::of(&exposures);
         let verdict = Verdict::of(&counts);
         let images = halves.iter().map(|half| {
-            let documents = self.catalogs.documents(&half.scanned.manifest);
+            let manifest = half.scanned.manifest.clone();
+            let made = self.catalogs.documents(&manifest);
+            let (cyclonedx, spdx) = match made.cyclonedx.is_file() {
+                true => (made.cyclonedx, Some(made.spdx)),
+                false => (self.catalogs.attached(&manifest), None),
+            };
             ScannedImage {
                 platform: half.platform,
-                manifest: half.scanned.manifest.clone(),
-                cyclonedx: documents.cyclonedx,
-                spdx: documents.spdx,
+                manifest,
+                cyclonedx,
+                spdx,
             }
         });
         let mut outcome = ScanOutcome {
@@ -232,7 +237,9 @@ impl<'a> Scans<'a> {
             image,
         };
         self.catalogs.make(&ready.syft, &subject)?;
-        let scanned = self.scanned(ready, &image.document.digest)?;
+        let manifest = &image.document.digest;
+        let list = self.catalogs.documents(manifest).cyclonedx;
+        let scanned = self.scanned(ready, manifest, &list)?;
         let latest = latest
             .iter()
             .find(|(of, _)| *of == platform)
@@ -276,15 +283,15 @@ impl<'a> Scans<'a> {
         manifest: &Digest,
     ) -> Result<Half> {
         let repository = self.repository(connector)?;
-        if !self.fetched(connector, manifest)? {
+        let Some(list) = self.published_list(connector, manifest)? else {
             let image = repository.full_name();
             return Err(Problem::failure(format!(
                 "no list of what {image}@{manifest} holds is attached to it"
             ))
             .help("publish it again: a publish attaches what it scanned")
             .into());
-        }
-        let scanned = self.scanned(ready, manifest)?;
+        };
+        let scanned = self.scanned(ready, manifest, &list)?;
         let configuration = configuration(&repository, manifest)?;
         Ok(Half {
             platform,
@@ -295,19 +302,25 @@ impl<'a> Scans<'a> {
         })
     }
 
-    /// Whether a list of what a published manifest holds is kept here, fetching the one attached to it.
-    fn fetched(&self, connector: &Connector, manifest: &Digest) -> Result<bool> {
-        let documents = self.catalogs.documents(manifest);
-        if documents.cyclonedx.is_file() {
-            return Ok(true);
+    /// The list of what a published manifest holds: one that was made here, else the one attached to it, which is fetched
+    /// once; None where there is none.
+    fn published_list(
+        &self,
+        connector: &Connector,
+        manifest: &Digest,
+    ) -> Result<Option<Utf8PathBuf>> {
+        let made = self.catalogs.documents(manifest).cyclonedx;
+        let fetched = self.catalogs.attached(manifest);
+        if let Some(kept) = [&made, &fetched].into_iter().find(|list| list.is_file()) {
+            return Ok(Some(kept.clone()));
         }
         let repository = self.repository(connector)?;
         let Some(content) = repository.attached(manifest, CYCLONEDX)? else {
-            return Ok(false);
+            return Ok(None);
         };
         let text = String::from_utf8(content).context("the list that is attached is no text")?;
-        files::write(&documents.cyclonedx, &text)?;
-        Ok(true)
+        files::write(&fetched, &text)?;
+        Ok(Some(fetched))
     }
 
     /// The repository that a connector is published to.
@@ -338,7 +351,9 @@ impl<'a> Scans<'a> {
                     content,
                 })
             };
-            let lists = [read(SPDX, &image.spdx)?, read(CYCLONEDX, &image.cyclonedx)?];
+            let spdx = image.spdx.as_ref();
+            let spdx = spdx.with_context(|| format!("{} was not listed here", image.manifest))?;
+            let lists = [read(SPDX, spdx)?, read(CYCLONEDX, &image.cyclonedx)?];
             repository
                 .attach(subject, &lists)
                 .with_context(|| format!("attach what it holds to {}", image.manifest))?;
@@ -346,17 +361,20 @@ impl<'a> Scans<'a> {
         Ok(())
     }
 
-    /// What `manifest` is vulnerable to, by the list of what it holds; asked once for each database and policy.
-    fn scanned(&self, ready: &Ready, manifest: &Digest) -> Result<Scanned> {
+    /// What `manifest` is vulnerable to, by a list of what it holds; asked once for each list, database and policy.
+    fn scanned(&self, ready: &Ready, manifest: &Digest, list: &Utf8Path) -> Result<Scanned> {
         let results = self.context.repo.target().join("scans");
-        let path = results.join(format!("{}-{}.json", manifest.hex(), ready.key.hex()));
+        let mut asked = fs::read(list).with_context(|| format!("read {list}"))?;
+        asked.extend_from_slice(ready.key.hex().as_bytes());
+        let key = Digest::of(&asked);
+        let path = results.join(format!("{}-{}.json", manifest.hex(), key.hex()));
         if let Some(kept) = fs::read(&path)
             .ok()
             .and_then(|text| serde_json::from_slice(&text).ok())
         {
             return Ok(kept);
         }
-        let source = format!("sbom:{}", self.catalogs.documents(manifest).cyclonedx);
+        let source = format!("sbom:{list}");
         let scanned = ready.grype.scan(&source, &ready.vex)?;
         anyhow::ensure!(
             scanned.manifest == *manifest,
@@ -457,10 +475,9 @@ impl<'a> Scans<'a> {
         manifest: &Digest,
     ) -> Option<BTreeSet<Known>> {
         let scanned = || -> Result<Option<Scanned>> {
-            if !self.fetched(connector, manifest)? {
-                return Ok(None);
-            }
-            self.scanned(ready, manifest).map(Some)
+            let list = self.published_list(connector, manifest)?;
+            let scanned = list.map(|list| self.scanned(ready, manifest, &list));
+            scanned.transpose()
         };
         let scanned = scanned().unwrap_or_else(|error| {
             self.context.report.warning(format_args!(
@@ -563,6 +580,7 @@ impl ScanOutcome {
             directory: connector.directory.as_str(),
             lock: self.lock,
             exposures: &self.exposures,
+            error: self.error.as_deref(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::tools::process::check_interrupted;
 
@@ -45,16 +45,22 @@ impl Limiter {
         }
     }
 
-    /// Waits for leave to talk to `host`; an error when Ctrl-C was pressed meanwhile.
-    pub fn enter(&self, host: &str) -> Result<Slot<'_>> {
+    /// Waits for leave to talk to `host`; an error when Ctrl-C was pressed meanwhile, or when the host wants to be left
+    /// alone for longer than `patience`: each request of a run would wait for that.
+    pub fn enter(&self, host: &str, patience: Duration) -> Result<Slot<'_>> {
         let mut hosts = self.lock();
         loop {
             check_interrupted()?;
             let state = hosts.entry(host.to_owned()).or_default();
-            let quiet = state
-                .quiet_until
-                .is_some_and(|until| until > Instant::now());
-            if !quiet && state.running < self.most {
+            let until = state.quiet_until.unwrap_or_else(Instant::now);
+            let quiet = until.saturating_duration_since(Instant::now());
+            if quiet > patience {
+                bail!(
+                    "{host} asks to be left alone for {} s more",
+                    quiet.as_secs()
+                );
+            }
+            if quiet.is_zero() && state.running < self.most {
                 state.running += 1;
                 return Ok(Slot {
                     limiter: self,
@@ -99,6 +105,8 @@ mod tests {
         thread,
     };
 
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     #[test]
     fn no_more_than_so_many_talk_to_one_host() {
         let limiter = Limiter::new(2);
@@ -106,7 +114,7 @@ mod tests {
         thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
-                    let slot = limiter.enter("a").unwrap();
+                    let slot = limiter.enter("a", PATIENCE).unwrap();
                     most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                     thread::yield_now();
                     running.fetch_sub(1, Ordering::SeqCst);
@@ -115,8 +123,8 @@ mod tests {
             }
         });
         assert!(most.into_inner() <= 2);
-        let _a = limiter.enter("a").unwrap();
-        let _b = limiter.enter("b").unwrap();
+        let _a = limiter.enter("a", PATIENCE).unwrap();
+        let _b = limiter.enter("b", PATIENCE).unwrap();
     }
 
     #[test]
@@ -125,8 +133,14 @@ mod tests {
         let start = Instant::now();
         limiter.quiet("a", Duration::from_millis(120));
         limiter.quiet("a", Duration::from_millis(1));
-        let _other = limiter.enter("b").unwrap();
-        let _slot = limiter.enter("a").unwrap();
+        let _other = limiter.enter("b", PATIENCE).unwrap();
+        let _slot = limiter.enter("a", PATIENCE).unwrap();
         assert!(start.elapsed() >= Duration::from_millis(120));
+        limiter.quiet("a", 2 * PATIENCE);
+        let error = limiter.enter("a", PATIENCE).unwrap_err().to_string();
+        assert!(
+            error.starts_with("a asks to be left alone for 1"),
+            "{error}"
+        );
     }
 }

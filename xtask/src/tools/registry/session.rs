@@ -41,7 +41,8 @@ impl Registries<'_> {
         mut read: impl FnMut(Response<Body>) -> Result<T, Failed>,
     ) -> Result<T> {
         let mut attempt = || {
-            let _slot = self.limiter.enter(registry).map_err(Failed::for_good)?;
+            let slot = self.limiter.enter(registry, self.policy.total);
+            let _slot = slot.map_err(Failed::for_good)?;
             let mut authorization = self.known_authorization(registry, scope)?;
             let mut response = call(authorization.as_deref()).map_err(network_fault)?;
             if response.status() == StatusCode::UNAUTHORIZED {
