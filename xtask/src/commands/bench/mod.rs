@@ -156,9 +156,7 @@ impl Measurement<'_> {
         // Programs are fetched by whoever comes first.
         let first = self.work(Side::Ours, &self.bed.empty_registry(), &[name])?;
         self.bed.remove_images(&first.images)?;
-        if self.bed.scanner()?.is_none() {
-            self.remark("no vulnerability database is there: neither side scans");
-        }
+        self.remark_scanner()?;
         self.rounds(&[Side::Ours, Side::OldFlow], |side| {
             self.emptied(side, &[name])
         })?;
@@ -190,6 +188,7 @@ impl Measurement<'_> {
 
     /// New versions of a connector whose earlier ones the registry holds, each with one changed line of code.
     fn releases(&self, name: &str, stores: Stores) -> Result<()> {
+        self.remark_scanner()?;
         let sides = [Side::Ours, Side::OldFlow];
         let mut registries = Vec::new();
         // An engine that is kept has what it ran before.
@@ -230,6 +229,7 @@ impl Measurement<'_> {
     }
 
     fn batch(&self) -> Result<()> {
+        self.remark_scanner()?;
         let names = fleet::python_copies(self.bed, self.flags.batch.get())?;
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         self.rounds(&[Side::Ours, Side::OldFlow], |side| {
@@ -330,6 +330,13 @@ impl Measurement<'_> {
                 Problem::environment("this system doesn't tell a program's memory").into()
             })
         })
+    }
+
+    fn remark_scanner(&self) -> Result<()> {
+        if self.bed.scanner()?.is_none() {
+            self.remark("no vulnerability database is there: neither side scans");
+        }
+        Ok(())
     }
 
     fn remark(&self, remark: impl Into<String>) {
