@@ -298,7 +298,7 @@ impl<'a> Bed<'a> {
     }
 }
 
-/// Stand-ins as their variable takes them.
+/// A table as its variable takes it.
 fn listed(table: &BTreeMap<String, impl Display>) -> String {
     let pairs = table.iter().map(|(key, value)| format!("{key}={value}"));
     pairs.collect::<Vec<_>>().join(",")

@@ -71,6 +71,12 @@ impl<'a> Catalogs<'a> {
         self.attached.join(format!("{}.json", manifest.hex()))
     }
 
+    /// The list of what a manifest's image holds, in CycloneDX: one that was made here, else the one from a registry.
+    pub fn kept(&self, manifest: &Digest) -> Option<Utf8PathBuf> {
+        let lists = [self.documents(manifest).cyclonedx, self.attached(manifest)];
+        lists.into_iter().find(|list| list.is_file())
+    }
+
     /// Lists what one platform's image holds, all or nothing; nothing is done when that is there.
     ///
     /// syft is shown the image without what packages are never known by, which is most of it: the lists are the same.

@@ -190,16 +190,13 @@ impl<'a> Scans<'a> {
         let verdict = Verdict::of(&counts);
         let images = halves.iter().map(|half| {
             let manifest = half.scanned.manifest.clone();
-            let made = self.catalogs.documents(&manifest);
-            let (cyclonedx, spdx) = match made.cyclonedx.is_file() {
-                true => (made.cyclonedx, Some(made.spdx)),
-                false => (self.catalogs.attached(&manifest), None),
-            };
+            let list = self.catalogs.kept(&manifest);
+            let spdx = self.catalogs.documents(&manifest).spdx;
             ScannedImage {
                 platform: half.platform,
+                cyclonedx: list.unwrap_or_else(|| self.catalogs.attached(&manifest)),
+                spdx: spdx.is_file().then_some(spdx),
                 manifest,
-                cyclonedx,
-                spdx,
             }
         });
         let mut outcome = ScanOutcome {
@@ -309,18 +306,17 @@ impl<'a> Scans<'a> {
         connector: &Connector,
         manifest: &Digest,
     ) -> Result<Option<Utf8PathBuf>> {
-        let made = self.catalogs.documents(manifest).cyclonedx;
-        let fetched = self.catalogs.attached(manifest);
-        if let Some(kept) = [&made, &fetched].into_iter().find(|list| list.is_file()) {
-            return Ok(Some(kept.clone()));
+        if let Some(kept) = self.catalogs.kept(manifest) {
+            return Ok(Some(kept));
         }
         let repository = self.repository(connector)?;
         let Some(content) = repository.attached(manifest, CYCLONEDX)? else {
             return Ok(None);
         };
         let text = String::from_utf8(content).context("the list that is attached is no text")?;
-        files::write(&fetched, &text)?;
-        Ok(Some(fetched))
+        let list = self.catalogs.attached(manifest);
+        files::write(&list, &text)?;
+        Ok(Some(list))
     }
 
     /// The repository that a connector is published to.
