@@ -18,7 +18,7 @@ use crate::{
         build::base_image,
         dependencies::{self, Closure},
     },
-    tools::{files, python_environment::PythonEnvironment, uv},
+    tools::{python_environment::PythonEnvironment, uv},
 };
 
 /// What all environments of one run share.
@@ -95,19 +95,16 @@ impl<'a> Environments<'a> {
             return Ok(());
         }
         let closure = closure_of(environment.make(&self.uv, &version)?)?;
-        let directory = self.context.repo.work(&connector.name).join("tools");
-        let (list, wheels) = (directory.join("requirements.txt"), directory.join("wheels"));
-        let text = self
+        let list = self
             .wheels
-            .closure(connector.name.as_str(), base, &closure, &wheels)?;
-        files::write(&list, &text)?;
+            .requirements(connector.name.as_str(), base, &closure)?;
         let step = self
             .context
             .report
             .step(format!("{} environment", connector.name));
-        environment.install(&self.uv, &list, &wheels, &key(&closure))?;
+        environment.install(&self.uv, &list, &key(&closure))?;
         step.done(format_args!("{} packages", closure.packages.len()));
-        files::remove_directory(&directory)
+        Ok(())
     }
 
     /// The Python of the base image, as far as it is known, such as `3.11`.

@@ -1,10 +1,16 @@
 //! Gathers what uv installs during a build: locked files and wheels built from sdists, each by its hash.
 
-use std::{collections::BTreeMap, fs, num::NonZeroUsize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    fs,
+    num::NonZeroUsize,
+};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
+use url::Url;
 
 use super::{Context, work::each};
 use crate::{
@@ -251,27 +257,33 @@ impl<'a> Wheels<'a> {
         }
     }
 
-    /// Lays out the files of one closure in `directory` and gives the list that names them with their hashes.
-    pub fn closure(
+    /// Gets the files of one closure, and gives the list that names them with their hashes and says where each lies.
+    pub fn requirements(
         &self,
         connector: &str,
         base: Option<&ImageRef>,
         closure: &Closure,
-        directory: &Utf8Path,
     ) -> Result<String> {
         let one = std::slice::from_ref(closure);
         let mut files = self.fetch(connector, one, &[])?;
         let built = self.build(connector, base, one)?;
         self.judge_yanked(connector, one)?;
         files.extend(built.values().cloned());
-        self.store
-            .lay_out(&files, directory)
-            .with_context(|| format!("lay out the wheels of {connector}"))?;
+        // uv unpacks once what lies at one place: from the store, once for all connectors.
+        let places: BTreeSet<&Utf8Path> =
+            files.iter().filter_map(|file| file.path.parent()).collect();
+        let mut list = String::new();
+        for place in places {
+            let url = Url::from_directory_path(place);
+            let url = url.map_err(|()| anyhow!("{place} is no absolute path"))?;
+            let _ = writeln!(list, "--find-links {url}");
+        }
         let platform = closure.target.platform;
-        Ok(closure.requirements(|planned| {
+        list += &closure.requirements(|planned| {
             let wheel = built.get(&(platform, planned.name.to_string()))?;
             Some(wheel.hash.clone())
-        }))
+        });
+        Ok(list)
     }
 
     fn lay_out(&self, plan: &BuildPlan, python: &PythonPlan, summary: &Summary) -> Result<()> {

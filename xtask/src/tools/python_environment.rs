@@ -64,19 +64,15 @@ impl PythonEnvironment {
         interpreter::of_host(&self.venv().join("bin/python"))
     }
 
-    /// Installs exactly what `list` names with its hashes, from the files in `wheels`, and notes `key`.
-    pub fn install(
-        &self,
-        uv: &Utf8Path,
-        list: &Utf8Path,
-        wheels: &Utf8Path,
-        key: &str,
-    ) -> Result<()> {
+    /// Installs exactly what `requirements` name with their hashes, from where they say, and notes `key`.
+    pub fn install(&self, uv: &Utf8Path, requirements: &str, key: &str) -> Result<()> {
         let venv = self.venv();
+        let list = self.directory.join("requirements.txt");
+        write(&list, requirements)?;
         let shell = Shell::new().context("open a shell")?;
         let install = cmd!(
             shell,
-            "{uv} --quiet pip install --no-config --python {venv} --no-deps --require-hashes --no-index --find-links {wheels} --requirements {list}"
+            "{uv} --quiet pip install --no-config --python {venv} --no-deps --require-hashes --no-index --requirements {list}"
         );
         Program::from(install).limit(INSTALL).output()?;
         write(&self.directory.join("key"), key)
