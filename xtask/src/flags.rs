@@ -67,6 +67,8 @@ pub enum Command {
     /// Print each setting with where it came from
     Config(Json),
     /// Measure this tool against the flow that it replaces
+    ///
+    /// It pushes images and prunes the engine's builder cache: give --sandbox, or an engine and a registry meant for it.
     Bench(Bench),
     /// Look after the store: locked files, built wheels, layers of them, documents of base images
     #[command(subcommand)]
