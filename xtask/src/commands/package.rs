@@ -153,7 +153,9 @@ impl Found {
 #[derive(Serialize)]
 struct Row<'a> {
     connector: &'a ConnectorName,
-    package: &'a Package,
+    /// None where it could not be looked up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    package: Option<&'a Package>,
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<Outcome>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -173,25 +175,35 @@ pub fn run(context: &Context, flags: &PublishPackage) -> Result<Exit> {
     });
     let mut wanted = Vec::new();
     for (connector, found) in connectors.iter().zip(found) {
-        match found? {
-            Some(found) => {
-                found.expect_token(upload)?;
-                wanted.push((connector, found));
-            }
+        match found.transpose() {
+            Some(found) => wanted.push((connector, found)),
             None => context.report.note(format_args!(
                 "{} is not published as a package: remoteRegistries.pypi is not enabled",
                 connector.name
             )),
         }
     }
-    let results = publish_all(context, &wanted, upload)?;
-    report(context, flags, &wanted, &results)
+    let known = wanted.iter();
+    let known = known.filter_map(|(connector, found)| Some((*connector, found.as_ref().ok()?)));
+    let known: Vec<(&Connector, &Found)> = known.collect();
+    for (_, found) in &known {
+        found.expect_token(upload)?;
+    }
+    let mut results = publish_all(context, &known, upload)?.into_iter();
+    let done = wanted.into_iter().filter_map(|(connector, found)| {
+        let (package, result) = match found {
+            Ok(found) => (Some(found.package), results.next()?),
+            Err(error) => (None, Err(error)),
+        };
+        Some((&connector.name, package, result))
+    });
+    report(context, flags, &done.collect::<Vec<_>>())
 }
 
 /// Publishes what is missing; an engine is needed only where something is.
 fn publish_all(
     context: &Context,
-    wanted: &[(&Connector, Found)],
+    wanted: &[(&Connector, &Found)],
     upload: Upload,
 ) -> Result<Vec<Result<Outcome>>> {
     if wanted.iter().all(|(_, found)| found.exists) {
@@ -216,30 +228,26 @@ fn publish_all(
 fn report(
     context: &Context,
     flags: &PublishPackage,
-    wanted: &[(&Connector, Found)],
-    results: &[Result<Outcome>],
+    done: &[(&ConnectorName, Option<Package>, Result<Outcome>)],
 ) -> Result<Exit> {
-    let rows = wanted
-        .iter()
-        .zip(results)
-        .map(|((connector, found), result)| Row {
-            connector: &connector.name,
-            package: &found.package,
-            outcome: result.as_ref().ok().copied(),
-            error: result.as_ref().err().map(|error| format!("{error:#}")),
-        });
+    let rows = done.iter().map(|(connector, package, result)| Row {
+        connector,
+        package: package.as_ref(),
+        outcome: result.as_ref().ok().copied(),
+        error: result.as_ref().err().map(|error| format!("{error:#}")),
+    });
     if flags.output.json {
         context.report.json(&rows.collect::<Vec<_>>())?;
     } else {
-        for ((_, found), result) in wanted.iter().zip(results) {
-            if let Ok(outcome) = result {
-                context
-                    .report
-                    .result(format_args!("{} {outcome}", found.package));
+        for row in rows {
+            if let (Some(package), Some(outcome)) = (row.package, row.outcome) {
+                context.report.result(format_args!("{package} {outcome}"));
             }
         }
     }
-    let failed = results.iter().filter_map(|result| result.as_ref().err());
+    let failed = done
+        .iter()
+        .filter_map(|(_, _, result)| result.as_ref().err());
     let exits = failed.map(|error| {
         context.report.error(error);
         exit_of(error)

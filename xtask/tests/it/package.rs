@@ -203,6 +203,35 @@ fn a_dry_run_builds_and_uploads_nothing() {
 }
 
 #[test]
+fn a_package_that_can_not_be_looked_up_keeps_no_other_from_being_published() {
+    let named_otherwise = metadata("source-other").replace(
+        "  name:",
+        "  remoteRegistries:\n    pypi:\n      enabled: true\n      packageName: another-name\n  name:",
+    );
+    let metadata = format!("{CONNECTORS}/source-other/metadata.yaml");
+    let repo = monorepo()
+        .python("source-other")
+        .file(&metadata, &named_otherwise);
+    let both = [&PUBLISH[..], &["source-other", "--json"]].concat();
+    let finished = xtask(&repo, &index(&[]))
+        .env("UV_PUBLISH_TOKEN", "secret")
+        .run(&both)
+        .code(2);
+    let rows = finished.json();
+    let outcome = |connector: &str| {
+        let mut rows = rows.as_array().unwrap().iter();
+        rows.find(|row| row["connector"] == connector).unwrap()["outcome"].clone()
+    };
+    assert_eq!(outcome("source-py"), "published", "{rows}");
+    assert_eq!(outcome("source-other"), serde_json::Value::Null, "{rows}");
+    assert!(
+        finished.stderr.contains("another-name"),
+        "{}",
+        finished.stderr
+    );
+}
+
+#[test]
 fn an_upload_is_tried_again_when_the_index_is_at_fault_only() {
     for (status, uploads, code) in [("503", 2, 0), ("403", 1, 1)] {
         let repo = monorepo();
