@@ -295,7 +295,7 @@ pub struct Document {
     pub duplicates: Vec<Flaw>,
 }
 
-/// More than any real file holds; aliases of aliases could make any number.
+/// More than any real file holds; aliases of aliases could make any number. What is kept of anchors counts too.
 const MOST_NODES: usize = 200_000;
 /// Deeper than any real file; guards the stack of whoever walks the tree.
 const DEEPEST: usize = 100;
@@ -364,12 +364,7 @@ impl<'a> Reader<'a> {
 
     fn node(&mut self, event: Event<'a>, at: Place, depth: usize) -> Result<Node, Flaw> {
         self.count(1, at)?;
-        if depth > DEEPEST {
-            return Err(Flaw::new(
-                at,
-                format!("nested deeper than {DEEPEST} levels"),
-            ));
-        }
+        expect_shallow(depth, at)?;
         let (value, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let text = text.into_owned();
@@ -392,12 +387,14 @@ impl<'a> Reader<'a> {
                 let target = self.anchors.get(&anchor).cloned();
                 let target = target.ok_or_else(|| Flaw::new(at, "an alias of itself"))?;
                 self.count(size(&target), at)?;
+                expect_shallow(depth + height(&target), at)?;
                 (target.value, 0)
             }
             _ => return Err(Flaw::new(at, "expected a value")),
         };
         let node = Node { at, value };
         if anchor > 0 {
+            self.count(size(&node), at)?;
             self.anchors.insert(anchor, node.clone());
         }
         Ok(node)
@@ -519,17 +516,37 @@ fn place(line: usize, column: usize) -> Place {
     }
 }
 
+fn expect_shallow(depth: usize, at: Place) -> Result<(), Flaw> {
+    match depth > DEEPEST {
+        true => Err(Flaw::new(
+            at,
+            format!("nested deeper than {DEEPEST} levels"),
+        )),
+        false => Ok(()),
+    }
+}
+
+/// How many nodes a copy makes; text counts as the nodes that would fill its bytes.
 fn size(node: &Node) -> usize {
+    let text = |text: &str| text.len() / size_of::<Node>();
     match &node.value {
-        Value::Scalar(_) => 1,
+        Value::Scalar(scalar) => 1 + text(&scalar.text),
         Value::Sequence(items) => 1 + items.iter().map(size).sum::<usize>(),
         Value::Mapping(entries) => {
-            1 + entries
-                .iter()
-                .map(|entry| size(&entry.value))
-                .sum::<usize>()
+            let entry = |entry: &Entry| text(&entry.key) + size(&entry.value);
+            1 + entries.iter().map(entry).sum::<usize>()
         }
     }
+}
+
+/// How many levels lie below a node.
+fn height(node: &Node) -> usize {
+    let below = match &node.value {
+        Value::Scalar(_) => None,
+        Value::Sequence(items) => items.iter().map(height).max(),
+        Value::Mapping(entries) => entries.iter().map(|entry| height(&entry.value)).max(),
+    };
+    below.map_or(0, |below| below + 1)
 }
 
 #[cfg(test)]
@@ -597,6 +614,15 @@ mod tests {
             text + &format!("a{n}: &a{n} [{before}, {before}, {before}]\n")
         });
         let deep = "[".repeat(5000);
+        let (open, close) = ("[".repeat(60), "]".repeat(60));
+        let aliased = format!("a: &a {open}{close}\nb: {open}*a{close}\n");
+        let anchors: String = (0..90).map(|n| format!("[&a{n} ")).collect();
+        let kept = format!("{anchors}[{}]{}", "x, ".repeat(3000), "]".repeat(90));
+        let long = format!(
+            "a: &a {}\nb: [{}]\n",
+            "x".repeat(100_000),
+            "*a, ".repeat(250)
+        );
         for (text, expected) in [
             ("", "the file is empty"),
             ("a: 1\n---\nb: 2\n", "a second document"),
@@ -613,6 +639,9 @@ mod tests {
             ("a:\n  <<: x\n", "`<<` merges a mapping"),
             (bomb.as_str(), "more than 200000 values"),
             (deep.as_str(), ""),
+            (aliased.as_str(), "nested deeper than 100 levels"),
+            (kept.as_str(), "more than 200000 values"),
+            (long.as_str(), "more than 200000 values"),
         ] {
             let flaw = Document::read(text).unwrap_err();
             assert!(
