@@ -351,10 +351,23 @@ fn bug_10_one_build_makes_what_is_tested_and_what_is_shipped() {
 
 #[test]
 fn bug_11_a_tag_of_its_own_never_moves_latest() {
-    let both = ["--tag-override=v1", "--push-latest"];
-    dry_run(&one(), &both)
-        .code(2)
-        .says("--push-latest contradicts --tag-override");
+    // As the action's README has it under "Advanced Usage".
+    let registry = Scripted::start(&[404]);
+    let flags = [
+        "--tag-override=v1.2.3",
+        "--push-latest",
+        "--force-publish",
+        "--plan",
+        "--json",
+    ];
+    let plan = registry.publish(&one(), &flags).code(0).json()[0].clone();
+    let steps = plan["steps"].as_array().unwrap();
+    let latest = steps.iter().find(|step| step["step"] == "latest").unwrap();
+    assert_eq!(latest["does"], "skip");
+    assert_eq!(
+        latest["because"],
+        "an image under a tag of its own (--tag-override) is never latest"
+    );
 }
 
 #[test]

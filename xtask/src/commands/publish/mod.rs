@@ -324,7 +324,6 @@ fn targets(context: &Context, flags: &Publish, connectors: &[Connector]) -> Resu
     };
     let asked = Asked {
         tag_override: &flags.tag_override,
-        latest: flags.latest(),
         mode: flags.mode(),
         existing: flags.existing(),
         release: flags.release_type,

@@ -12,7 +12,7 @@ use crate::{
         connector::{Connector, ConnectorName, Language},
         image::{ImageRef, Tag},
         problem::Problem,
-        release::{Existing, Latest, Mode, ReleaseType},
+        release::{Existing, Mode, ReleaseType},
     },
     plan::{
         base_image::{BaseImage, Because},
@@ -26,7 +26,6 @@ use crate::{
 pub struct Asked<'a> {
     /// Empty when there is none.
     pub tag_override: &'a str,
-    pub latest: Latest,
     pub mode: Mode,
     pub existing: Existing,
     pub release: ReleaseType,
@@ -88,18 +87,10 @@ fn contradictions(asked: &Asked<'_>, registry: &str) -> Vec<Problem> {
                 .help("add --dry-run=false to overwrite, or leave --force-publish away"),
         );
     }
-    if !asked.tag_override.is_empty() {
-        if asked.latest == Latest::Follow {
-            problems.push(
-                Problem::usage(
-                    "--push-latest contradicts --tag-override: such an image is never latest",
-                )
-                .help("leave one of the two away"),
-            );
-        }
-        if let Err(error) = asked.tag_override.parse::<Tag>() {
-            problems.push(Problem::usage(format!("--tag-override: {error}")));
-        }
+    if !asked.tag_override.is_empty()
+        && let Err(error) = asked.tag_override.parse::<Tag>()
+    {
+        problems.push(Problem::usage(format!("--tag-override: {error}")));
     }
     if let Err(error) = check_registry(registry) {
         problems.push(

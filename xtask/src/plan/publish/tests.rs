@@ -31,7 +31,6 @@ fn manifest_only(name: &str, version: &str) -> Connector {
 
 const ASKED: Asked<'_> = Asked {
     tag_override: "",
-    latest: Latest::Leave,
     mode: Mode::Real,
     existing: Existing::Keep,
     release: ReleaseType::Main,
@@ -114,7 +113,6 @@ fn what_contradicts_itself_is_refused_all_at_once() {
     };
     let asked = Asked {
         tag_override: "-v1",
-        latest: Latest::Follow,
         mode: Mode::DryRun,
         existing: Existing::Replace,
         release: ReleaseType::PreRelease,
@@ -127,7 +125,6 @@ fn what_contradicts_itself_is_refused_all_at_once() {
     let found = messages(targets(&asked, &connectors, &config).unwrap_err());
     for (place, start) in [
         "--force-publish overwrites images, a dry run writes none",
-        "--push-latest contradicts --tag-override",
         "--tag-override: `-v1` is not a valid image tag",
         "registry: `https://docker.io/airbyte` is not of the form HOST/NAMESPACE",
         "--release-type pre-release tags with the commit, and there is none",
@@ -138,7 +135,7 @@ fn what_contradicts_itself_is_refused_all_at_once() {
     {
         assert!(found[place].starts_with(start), "{found:#?}");
     }
-    assert_eq!(found.len(), 6);
+    assert_eq!(found.len(), 5);
 }
 
 #[test]
