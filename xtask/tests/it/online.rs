@@ -61,13 +61,14 @@ fn repo() -> Monorepo {
         .manifest_only("source-b")
 }
 
-const ONLINE: &str = "base-image-exists,version-not-below-released";
+const ONLINE: &str = "base-image-exists,base-image-tag,version-not-below-released";
 
 #[test]
 fn what_the_registry_knows_is_checked() {
     let base = format!("base/manifests/{OLD}");
     let there = registry(&[
         (&base, OLD),
+        ("base/manifests/1.0.0", OLD),
         (
             "source-a/tags/list",
             r#"{"tags": ["1.2.3", "1.2.2", "2.0.0-rc.1", "latest"]}"#,
@@ -91,6 +92,31 @@ fn what_the_registry_knows_is_checked() {
     let finished = run(&repo, &empty, &["check", "source-a", "--only", ONLINE]).code(1);
     assert!(finished.stdout.contains("error[base-image-exists] connectorBuildOptions.baseImage: docker.io/airbyte/base:1.0.0@sha256:"), "{}", finished.stdout);
     run(&repo, &empty, &["check", "source-a", "--only", "license"]).code(0);
+}
+
+#[test]
+fn a_base_images_tag_is_looked_up_beside_its_digest() {
+    let base = format!("base/manifests/{OLD}");
+    let declared =
+        format!("connectorBuildOptions.baseImage: the tag of docker.io/airbyte/base:1.0.0@{OLD}");
+    let repo = repo();
+    for (tag, code, expected) in [
+        (
+            None,
+            1,
+            format!("error[base-image-exists] {declared} is not on its registry"),
+        ),
+        (
+            Some(NEW),
+            0,
+            format!("warning[base-image-tag] {declared} stands for {NEW}"),
+        ),
+    ] {
+        let tag = tag.map(|digest| ("base/manifests/1.0.0", digest));
+        let there = registry(&[&[(base.as_str(), OLD)], tag.as_slice()].concat());
+        let finished = run(&repo, &there, &["check", "source-a", "--only", ONLINE]).code(code);
+        assert!(finished.stdout.contains(&expected), "{}", finished.stdout);
+    }
 }
 
 #[test]
@@ -125,7 +151,7 @@ fn a_registry_that_does_not_answer_is_unknown() {
         )
         .code(3)
     };
-    let text = with("text").says("0 errors, 0 warnings, 4 unknown");
+    let text = with("text").says("0 errors, 0 warnings, 6 unknown");
     assert!(
         text.stdout.contains("unknown[base-image-exists] "),
         "{}",

@@ -8,7 +8,10 @@ use camino::Utf8PathBuf;
 use crate::{
     commands::{Context, online},
     model::{connector::Connector, image::ImageRef},
-    plan::{checks::online::Online, published},
+    plan::{
+        checks::online::{Base, Online},
+        published,
+    },
 };
 
 /// The answers about each connector whose metadata can be read, by directory.
@@ -26,13 +29,20 @@ pub fn ask(
         .iter()
         .filter_map(|one| published(one).ok())
         .collect();
-    let bases: BTreeSet<ImageRef> = connectors.iter().filter_map(base).collect();
+    let bases = connectors.iter().filter_map(base);
+    let bases: BTreeSet<ImageRef> = bases.flat_map(|base| [by_tag(&base), base]).collect();
     let (tags, digests) = (online.tags(&images), online.digests(&bases));
     let of = |connector: &Connector| {
-        let found =
-            |image: &ImageRef| Some(digests.get(image)?.clone().map(|digest| digest.is_some()));
+        let found = |declared: ImageRef| {
+            let digest = |image: &ImageRef| digests[image].clone();
+            Ok(Base {
+                there: digest(&declared)?.is_some(),
+                tagged: digest(&by_tag(&declared))?,
+                declared,
+            })
+        };
         Online {
-            base: base(connector).and_then(|image| found(&image)),
+            base: base(connector).map(found),
             tags: published(connector).and_then(|image| {
                 tags.get(&image.name())
                     .cloned()
@@ -46,8 +56,15 @@ pub fn ask(
         .collect())
 }
 
-/// The base image that must be there; one without a digest is the schema's to say.
+/// The base image that must be there; one without a tag or digest is `base-image`'s to say.
 fn base(connector: &Connector) -> Option<ImageRef> {
     let image = connector.metadata.base_image.clone()?;
-    image.digest.is_some().then_some(image)
+    (image.tag.is_some() && image.digest.is_some()).then_some(image)
+}
+
+fn by_tag(image: &ImageRef) -> ImageRef {
+    ImageRef {
+        digest: None,
+        ..image.clone()
+    }
 }

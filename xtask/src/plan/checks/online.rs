@@ -4,17 +4,28 @@ use semver::Version;
 
 use super::{Check, Defect, Run, Subject};
 use crate::{
-    model::finding::{Finding, Severity},
+    model::{
+        finding::{Finding, Severity},
+        image::{Digest, ImageRef},
+    },
     plan::base_update,
 };
 
 pub const CHECKS: &[Check] = &[
     Check {
         id: BASE,
-        description: "the base image with its digest is on the registry",
+        description: "the base image's digest and its tag are on the registry",
         severity: Severity::Error,
-        applies: "all that declare a base image with a digest, with --online",
+        applies: "all that declare a base image with tag and digest, with --online",
         run: Run::Connector(base_exists),
+    },
+    // A base image may be made again under its tag.
+    Check {
+        id: TAG,
+        description: "the base image's tag stands for its digest on the registry",
+        severity: Severity::Warning,
+        applies: "all that declare a base image with tag and digest, with --online",
+        run: Run::Connector(base_tag),
     },
     Check {
         id: VERSION,
@@ -26,15 +37,26 @@ pub const CHECKS: &[Check] = &[
 ];
 
 const BASE: &str = "base-image-exists";
+const TAG: &str = "base-image-tag";
 const VERSION: &str = "version-not-below-released";
 
 /// What was asked, and why there is no answer where there is none.
 #[derive(Debug, Clone)]
 pub struct Online {
-    /// Whether the base image is there; None without a base image or without a digest.
-    pub base: Option<Result<bool, String>>,
+    /// None without a base image, and for one without a tag or digest.
+    pub base: Option<Result<Base, String>>,
     /// The tags of the connector's own image.
     pub tags: Result<Vec<String>, String>,
+}
+
+/// What is there of a base image.
+#[derive(Debug, Clone)]
+pub struct Base {
+    pub declared: ImageRef,
+    /// Whether its digest is.
+    pub there: bool,
+    /// What its tag points to; None where that is not there.
+    pub tagged: Option<Digest>,
 }
 
 impl Online {
@@ -52,7 +74,8 @@ pub fn unknown(subject: &Subject) -> Vec<Finding> {
     };
     let base = online.base.as_ref().and_then(|base| base.as_ref().err());
     let asked = [
-        (BASE, "connectorBuildOptions.baseImage", base),
+        (BASE, FIELD, base),
+        (TAG, FIELD, base),
         (VERSION, "dockerImageTag", online.tags.as_ref().err()),
     ];
     let finding = |(check, field, why): (&'static str, &str, Option<&String>)| {
@@ -74,23 +97,57 @@ pub fn unknown(subject: &Subject) -> Vec<Finding> {
     asked.into_iter().filter_map(finding).collect()
 }
 
+const FIELD: &str = "connectorBuildOptions.baseImage";
+
+fn base<'a>(subject: &'a Subject) -> Option<&'a Base> {
+    subject.online.as_ref()?.base.as_ref()?.as_ref().ok()
+}
+
 fn base_exists(subject: &Subject) -> Vec<Defect> {
-    const FIELD: &str = "connectorBuildOptions.baseImage";
-    let base = subject
-        .online
-        .as_ref()
-        .and_then(|online| online.base.as_ref());
-    match (base, subject.text(FIELD)) {
-        (Some(Ok(false)), Some(image)) => vec![subject.in_metadata(
-            FIELD,
-            format!("{FIELD}: {image} is not on its registry"),
-            format!(
-                "`cargo xtask connector up-to-date {}` takes the newest there is",
-                subject.files.name
-            ),
-        )],
-        _ => Vec::new(),
+    let Some(Base {
+        declared,
+        there,
+        tagged,
+    }) = base(subject)
+    else {
+        return Vec::new();
+    };
+    let missing = match tagged {
+        _ if !there => declared.to_string(),
+        None => format!("the tag of {declared}"),
+        Some(_) => return Vec::new(),
+    };
+    vec![subject.in_metadata(
+        FIELD,
+        format!("{FIELD}: {missing} is not on its registry"),
+        newest(subject),
+    )]
+}
+
+fn base_tag(subject: &Subject) -> Vec<Defect> {
+    let Some(Base {
+        declared,
+        there: true,
+        tagged: Some(tagged),
+    }) = base(subject)
+    else {
+        return Vec::new();
+    };
+    if declared.digest.as_ref() == Some(tagged) {
+        return Vec::new();
     }
+    vec![subject.in_metadata(
+        FIELD,
+        format!("{FIELD}: the tag of {declared} stands for {tagged}"),
+        newest(subject),
+    )]
+}
+
+fn newest(subject: &Subject) -> String {
+    format!(
+        "`cargo xtask connector up-to-date {}` takes the newest there is",
+        subject.files.name
+    )
 }
 
 fn version_not_below(subject: &Subject) -> Vec<Defect> {

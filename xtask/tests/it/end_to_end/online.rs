@@ -25,7 +25,7 @@ fn base_images_and_versions_are_looked_up_in_a_real_registry() {
         docker(&["rmi", &pushed]).code(0);
     }
     let released = |name: &str, version: &str, digest: &str| {
-        let base = format!("airbyte/source-declarative-manifest:9.9.9@{digest}");
+        let base = format!("airbyte/source-declarative-manifest:sandbox@{digest}");
         let old = "airbyte/base:1.0.0@sha256:c44839ba84406116e8ba68722a0f30e8f6e7056c726f447681bb9e9ece8bd916";
         metadata(name)
             .replace(old, &base)
@@ -49,7 +49,7 @@ fn base_images_and_versions_are_looked_up_in_a_real_registry() {
             metadata("source-unreleased")
                 .replace(
                     "airbyte/base:1.0.0",
-                    "airbyte/source-declarative-manifest:1.0.0",
+                    "airbyte/source-declarative-manifest:sandbox",
                 )
                 .replace(
                     "sha256:c44839ba84406116e8ba68722a0f30e8f6e7056c726f447681bb9e9ece8bd916",
@@ -90,7 +90,7 @@ fn base_images_and_versions_are_looked_up_in_a_real_registry() {
         found,
         [
             format!(
-                "source-based-on-nothing connectorBuildOptions.baseImage: docker.io/airbyte/source-declarative-manifest:9.9.9@{nowhere} is not on its registry"
+                "source-based-on-nothing connectorBuildOptions.baseImage: docker.io/airbyte/source-declarative-manifest:sandbox@{nowhere} is not on its registry"
             ),
             "source-below dockerImageTag: 1.9.0 is below 1.10.0, which is released".to_owned(),
         ]
