@@ -49,10 +49,11 @@ pub struct Config {
     /// script's path in its directory. It runs on each platform of the image, so it is emulated for a foreign one.
     pub prerequisites: BTreeMap<ConnectorName, String>,
     /// Shared files (globs from the repository root) and the languages whose connectors a change to them touches;
-    /// no language means every connector.
+    /// no language means every connector. What is given here is laid over the defaults.
     pub fan_out: BTreeMap<String, Vec<Language>>,
     /// What old source distributions need to be built, by package: `pyyaml = ["cython<3"]`. In a variable or flag,
-    /// several requirements of one package are separated by blanks.
+    /// several requirements of one package are separated by blanks. What is given here is laid over the defaults; an
+    /// empty list takes a package's away.
     #[serde(deserialize_with = "requirements")]
     pub build_constraints: BTreeMap<String, Vec<String>>,
     /// Images that build the source distribution of a package, where the base image has no compiler for it.
@@ -430,6 +431,8 @@ struct WorkspaceMetadata {
 }
 
 const TABLE: &str = "[workspace.metadata.connector]";
+/// Tables with defaults, which entries of one's own are laid over.
+const LAID_OVER: [&str; 2] = ["fan-out", "build-constraints"];
 
 impl Resolved {
     /// Lays Cargo.toml's text, then `XTASK_*` variables, then `KEY=VALUE` flags over the defaults.
@@ -575,7 +578,12 @@ impl Resolved {
             return Err(Problem::usage(format!("{source}: unknown key `{key}`"))
                 .help(format!("known keys: {known}")));
         };
-        setting.value = value;
+        match (&mut setting.value, value) {
+            (Value::Table(current), Value::Table(given)) if LAID_OVER.contains(&key) => {
+                current.extend(given);
+            }
+            (current, value) => *current = value,
+        }
         setting.origin = origin;
         let mut table = Table::new();
         for Setting { key, value, .. } in &self.settings {
@@ -698,6 +706,26 @@ mod tests {
             let resolved = load(file, &[], flags).unwrap();
             assert_eq!(resolved.config.build_constraints["pyyaml"], expected);
         }
+    }
+
+    #[test]
+    fn entries_are_laid_over_the_tables_that_have_defaults() {
+        let file = "[workspace.metadata.connector]\nfan-out = { 'a/**' = [] }\nbuild-constraints.foo = ['bar<2']\n";
+        let Config {
+            fan_out,
+            build_constraints,
+            ..
+        } = load(file, &[], &["build-constraints=baz=x"])
+            .unwrap()
+            .config;
+        let defaults = Config::default();
+        assert_eq!(fan_out.len(), defaults.fan_out.len() + 1);
+        assert_eq!(fan_out["a/**"], []);
+        let packages: Vec<&str> = build_constraints.keys().map(String::as_str).collect();
+        assert_eq!(packages, ["baz", "foo", "pyyaml"]);
+        let file = "[workspace.metadata.connector]\nbuild-constraints.pyyaml = []\n";
+        let emptied = load(file, &[], &[]).unwrap().config.build_constraints;
+        assert_eq!(emptied["pyyaml"], [""; 0]);
     }
 
     #[test]
