@@ -8,13 +8,14 @@ use crate::model::{finding::Severity, yaml::Place};
 
 pub const CHECKS: &[Check] = &[Check {
     id: "https-only",
-    description: "no http:// in text files, but in comments, for localhost and json-schema.org, and on lines with `# ignore-https-check`",
+    description: "no http:// address in text files, but in comments, for localhost and json-schema.org, and on lines with `# ignore-https-check`",
     severity: Severity::Error,
     applies: "all, not released yet; not looked at: tests, build results, icons",
     run: Run::Connector(https_only),
 }];
 
-const PLAIN: &str = "http://";
+const SCHEME: &[u8] = b"http";
+const SEPARATOR: &str = "://";
 /// Hosts that are named and not called.
 const ALLOWED: [&str; 2] = ["json-schema.org", "localhost"];
 
@@ -22,11 +23,10 @@ fn https_only(subject: &Subject) -> Vec<Defect> {
     if subject.released == Released::Yes {
         return Vec::new();
     }
-    let finder = memmem::Finder::new(PLAIN);
     subject
         .files
         .texts()
-        .filter(|(path, text)| finder.find(text.as_bytes()).is_some() && !exempt(path))
+        .filter(|(path, text)| plain(text).next().is_some() && !exempt(path))
         .flat_map(|(path, text)| in_lines(subject, path, text))
         .collect()
 }
@@ -43,12 +43,14 @@ fn in_lines(subject: &Subject, path: &Utf8Path, text: &str) -> Vec<Defect> {
     let help = "use https://, or end the line with `# ignore-https-check`";
     text.lines()
         .zip(1..)
-        .filter(|(line, _)| !is_comment(path, line) && !line.contains("# ignore-https-check"))
-        .filter_map(|(line, number)| Some((first_plain(line)?, line, number)))
-        .map(|(offset, text, line)| {
-            let column = text[..offset].chars().count() + 1;
+        .filter(|(line, _)| !is_comment(path, line))
+        .filter_map(|(line, number)| {
+            let (offset, host) = plain(line).find(|(_, host)| !is_allowed(host))?;
+            let ignored = line.to_ascii_lowercase().contains("# ignore-https-check");
+            (!ignored).then(|| (line[..offset].chars().count() + 1, host, number))
+        })
+        .map(|(column, host, line)| {
             let at = Place { line, column };
-            let host = host(&text[offset + PLAIN.len()..]);
             subject.in_file(
                 path.as_str(),
                 at,
@@ -69,11 +71,21 @@ fn is_comment(path: &Utf8Path, line: &str) -> bool {
     }
 }
 
-/// Where the first `http://` of another host stands.
-fn first_plain(line: &str) -> Option<usize> {
-    line.match_indices(PLAIN)
-        .map(|(offset, _)| offset)
-        .find(|offset| !ALLOWED.contains(&host(&line[offset + PLAIN.len()..])))
+/// Where each `http://` of an address stands, in any case, and the host; `"http://"` alone is no address.
+fn plain(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    memmem::find_iter(text.as_bytes(), SEPARATOR).filter_map(|separator| {
+        let start = separator.checked_sub(SCHEME.len())?;
+        let rest = &text[separator + SEPARATOR.len()..];
+        let over = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '\\' | '|' | ')');
+        let is_plain = text.as_bytes()[start..separator].eq_ignore_ascii_case(SCHEME);
+        (is_plain && !rest.is_empty() && !rest.starts_with(over)).then(|| (start, host(rest)))
+    })
+}
+
+fn is_allowed(host: &str) -> bool {
+    ALLOWED
+        .iter()
+        .any(|allowed| allowed.eq_ignore_ascii_case(host))
 }
 
 /// What stands before the port, the path and the closing quote: `localhost.evil.example` is not `localhost`.

@@ -924,6 +924,21 @@ fn unencrypted_addresses() {
         ("expected_records.jsonl", "http://a.example", false),
         ("x.svg", "http://a.example", false),
         ("a.py", "https://a.example", false),
+        ("a.py", "A = 'HTTP://api.example.com'", true),
+        ("a.py", "HTTP://LocalHost:80", false),
+        ("a.py", "HTTPS://a.example", false),
+        ("a.py", "x = 'http://a.example' # Ignore-HTTPS-Check", false),
+        (
+            "a.py",
+            "elif storage in (\"https://\", \"http://\"):",
+            false,
+        ),
+        ("a.py", "re.match('^(http://|https://)', url)", false),
+        ("a.py", "'http://' or 'http://a.example'", true),
+        ("a.md", "http://", false),
+        ("a.md", "http://<host>/", true),
+        ("a.py", "f'http://{host}'", true),
+        ("a.py", "'http://[2001:db8::1]/'", true),
     ] {
         let expected: &[_] = if found { &["https-only"] } else { &[] };
         expect(
