@@ -8,6 +8,7 @@ use toml::{Table, Value};
 use super::{
     builder::Builder,
     connector::{ConnectorName, Language},
+    connector_files::TEST_SOURCES,
     date::Date,
     image::ImageRef,
     platform::Platform,
@@ -260,17 +261,13 @@ impl Default for Checks {
             "build.gradle.kts",
             "icon.svg",
             "integration_tests",
-            "src/test",
-            "src/test-integration",
-            "src/test-integration-legacy",
-            "src/test-performance",
-            "src/testFixtures",
             "unit_tests",
         ];
+        let unversioned_files = unversioned_files.into_iter().chain(TEST_SOURCES);
         Checks {
             metadata_keys: Vec::new(),
             page_headings: Vec::new(),
-            unversioned_files: unversioned_files.map(str::to_owned).to_vec(),
+            unversioned_files: unversioned_files.map(str::to_owned).collect(),
             exceptions: Vec::new(),
         }
     }

@@ -1,6 +1,6 @@
 //! What a connector consists of: every file read once, so that checks are pure functions.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap, str};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -10,10 +10,34 @@ use super::yaml::{Document, Flaw, Place};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     Text(String),
-    /// Not UTF-8 from here on, or of a kind that no check reads.
-    Opaque(Place),
-    /// It is there and can't be read, or is too long to be: why.
+    /// No UTF-8.
+    Opaque(Vec<u8>),
+    /// It is there and can't be read, is no file, or is too long: why.
     Unreadable(String),
+}
+
+impl Content {
+    /// The text, or from where on and why it is none.
+    pub fn text(&self) -> Result<&str, Flaw> {
+        match self {
+            Content::Text(text) => Ok(text),
+            Content::Opaque(bytes) => str::from_utf8(bytes).map_err(|error| {
+                let valid = error.valid_up_to();
+                let text = String::from_utf8_lossy(&bytes[..valid]);
+                Flaw::new(Place::of(&text, valid), "it is no UTF-8 text from here on")
+            }),
+            Content::Unreadable(error) => Err(Flaw::new(Place::START, error)),
+        }
+    }
+
+    /// What can be read of it, whatever is no UTF-8 exchanged; None where nothing can.
+    pub fn lossy(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Content::Text(text) => Some(text.into()),
+            Content::Opaque(bytes) => Some(String::from_utf8_lossy(bytes)),
+            Content::Unreadable(_) => None,
+        }
+    }
 }
 
 /// The files of one connector and its pages in the documentation.
@@ -52,12 +76,21 @@ pub const UNREAD: [&str; 16] = [
     "venv",
 ];
 
-/// Directories of tests, the rest of that list: what stands in them ships with no image.
-pub const TESTS: [&str; 4] = [
+/// Directories of tests at any depth, the rest of that list: what stands in them ships with no image.
+const TESTS: [&str; 4] = [
     "integration_tests",
     "test-integration",
     "tests",
     "unit_tests",
+];
+
+/// Gradle's source sets of tests, from the connector's directory.
+pub const TEST_SOURCES: [&str; 5] = [
+    "src/test",
+    "src/test-integration",
+    "src/test-integration-legacy",
+    "src/test-performance",
+    "src/testFixtures",
 ];
 
 impl ConnectorFiles {
@@ -81,29 +114,13 @@ impl ConnectorFiles {
 
     /// The text of a file that is there and is text.
     pub fn text(&self, path: &str) -> Option<&str> {
-        match self.files.get(Utf8Path::new(path))? {
-            Content::Text(text) => Some(text),
-            _ => None,
-        }
+        self.files.get(Utf8Path::new(path))?.text().ok()
     }
 
     /// Every file that is text and not of tests, by path.
     pub fn texts(&self) -> impl Iterator<Item = (&Utf8Path, &str)> {
-        self.all_texts().filter(|(path, _)| !is_of_tests(path))
-    }
-
-    /// Every file of tests that is text, by path.
-    pub fn texts_of_tests(&self) -> impl Iterator<Item = (&Utf8Path, &str)> {
-        self.all_texts().filter(|(path, _)| is_of_tests(path))
-    }
-
-    fn all_texts(&self) -> impl Iterator<Item = (&Utf8Path, &str)> {
-        self.files
-            .iter()
-            .filter_map(|(path, content)| match content {
-                Content::Text(text) => Some((path.as_path(), text.as_str())),
-                _ => None,
-            })
+        let shipped = self.files.iter().filter(|(path, _)| !is_of_tests(path));
+        shipped.filter_map(|(path, content)| Some((path.as_path(), content.text().ok()?)))
     }
 
     /// The connector's name as a Python package: `source_faker`.
@@ -112,8 +129,10 @@ impl ConnectorFiles {
     }
 }
 
-fn is_of_tests(path: &Utf8Path) -> bool {
+/// Whether a file of a connector is one of its tests.
+pub fn is_of_tests(path: &Utf8Path) -> bool {
     path.components().any(|part| TESTS.contains(&part.as_str()))
+        || TEST_SOURCES.iter().any(|tests| path.starts_with(tests))
 }
 
 /// Where the page at an address of the documentation lies in the repository; None on another host.
@@ -167,6 +186,18 @@ mod tests {
                 guide.map(Utf8Path::new),
                 "{name}"
             );
+        }
+    }
+
+    #[test]
+    fn tests_lie_in_directories_of_their_own() {
+        for (path, expected) in [
+            ("src/test/resources/key.json", true),
+            ("a/unit_tests/test_x.py", true),
+            ("src/testing/X.kt", false),
+            ("src/main/java/src/test/X.java", false),
+        ] {
+            assert_eq!(is_of_tests(Utf8Path::new(path)), expected, "{path}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Reads what connectors consist of, each file once.
 
-use std::{path::Path, string::FromUtf8Error};
+use std::path::Path;
 
 use anyhow::Result;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -10,7 +10,7 @@ use crate::model::{
     config::Config,
     connector::BrokenConnector,
     connector_files::{ConnectorFiles, Content, UNREAD, guide_path, page_path},
-    yaml::{Document, Flaw, Place},
+    yaml::Document,
 };
 
 impl Repo {
@@ -55,15 +55,10 @@ impl Repo {
                 .join("metadata.yaml")
                 .as_std_path(),
         );
-        let metadata = match &content {
-            Content::Text(text) => Document::read(text),
-            Content::Opaque(at) => Err(Flaw::new(*at, "it is no UTF-8 text from here on")),
-            Content::Unreadable(error) => Err(Flaw::new(Place::START, error)),
-        };
         ConnectorFiles {
             name: directory.file_name().unwrap_or_default().to_owned(),
             directory: directory.to_owned(),
-            metadata,
+            metadata: content.text().and_then(Document::read),
             files: [("metadata.yaml".into(), content)].into(),
             pages: Default::default(),
         }
@@ -114,20 +109,17 @@ fn walk(top: &Path, directory: &Path, files: &mut ConnectorFiles) {
             .entry(relative)
             .or_insert_with(|| match kind.is_file() {
                 true => content(&path),
-                false => Content::Opaque(Place::START),
+                false => Content::Unreadable(
+                    "it is no regular file, and links are not followed".to_owned(),
+                ),
             });
     }
 }
 
 fn content(path: &Path) -> Content {
     match read_file(path) {
-        Ok(bytes) => String::from_utf8(bytes).map_or_else(opaque, Content::Text),
+        Ok(bytes) => String::from_utf8(bytes)
+            .map_or_else(|error| Content::Opaque(error.into_bytes()), Content::Text),
         Err(error) => Content::Unreadable(error.to_string()),
     }
-}
-
-fn opaque(error: FromUtf8Error) -> Content {
-    let valid = error.utf8_error().valid_up_to();
-    let text = String::from_utf8_lossy(&error.as_bytes()[..valid]);
-    Content::Opaque(Place::of(&text, valid))
 }

@@ -6,7 +6,7 @@ use camino::Utf8Path;
 use memchr::memmem;
 
 use super::{Check, Defect, Run, Subject};
-use crate::model::{finding::Severity, yaml::Place};
+use crate::model::{connector_files::is_of_tests, finding::Severity, yaml::Place};
 
 pub const CHECKS: &[Check] = &[
     Check {
@@ -91,23 +91,24 @@ const HELP: &str =
     "revoke it, remove it from the file and from git's history, and read it from the configuration";
 
 fn secrets(subject: &Subject) -> Vec<Defect> {
-    in_files(subject, subject.files.texts())
+    in_files(subject, |path| !is_of_tests(path))
 }
 
 fn secrets_in_tests(subject: &Subject) -> Vec<Defect> {
-    in_files(subject, subject.files.texts_of_tests())
+    in_files(subject, is_of_tests)
 }
 
-fn in_files<'a>(
-    subject: &Subject,
-    texts: impl Iterator<Item = (&'a Utf8Path, &'a str)>,
-) -> Vec<Defect> {
+fn in_files(subject: &Subject, wanted: fn(&Utf8Path) -> bool) -> Vec<Defect> {
     let mut defects = Vec::new();
-    for (path, text) in texts {
-        let found = private_keys(text).chain(TOKENS.iter().flat_map(|token| token.in_text(text)));
-        defects.extend(found.map(|(offset, what)| {
+    let files = subject.files.files.iter();
+    for (path, content) in files.filter(|(path, _)| wanted(path)) {
+        let Some(text) = content.lossy() else {
+            continue;
+        };
+        let tokens = TOKENS.iter().flat_map(|token| token.in_text(&text));
+        defects.extend(private_keys(&text).chain(tokens).map(|(offset, what)| {
             // The secret itself is not repeated.
-            subject.in_file(path.as_str(), Place::of(text, offset), what, HELP)
+            subject.in_file(path.as_str(), Place::of(&text, offset), what, HELP)
         }));
     }
     defects
@@ -118,7 +119,11 @@ impl Token {
         let bytes = text.as_bytes();
         memmem::find_iter(bytes, self.prefix)
             .filter(move |offset| {
-                let alone = *offset == 0 || !url_safe(bytes[offset - 1]);
+                let alone = match &bytes[..*offset] {
+                    // As JSON writes the end of a line, and a tab.
+                    [.., b'\\', b'n' | b'r' | b't'] | [] => true,
+                    [.., before] => !url_safe(*before),
+                };
                 let rest = &bytes[offset + self.prefix.len()..];
                 let body = rest
                     .iter()
@@ -148,13 +153,27 @@ fn private_keys(text: &str) -> impl Iterator<Item = (usize, String)> {
     memmem::find_iter(text.as_bytes(), END).filter_map(|offset| {
         let line = text[..offset].rfind('\n').map_or(0, |newline| newline + 1);
         let start = line + text[line..offset].rfind("-----BEGIN ")?;
-        let body = text[offset + END.len()..]
-            .trim_start_matches("\\r")
-            .trim_start_matches("\\n")
-            .trim_start();
+        let body = without_headers(&text[offset + END.len()..]);
         let base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
         let length = body.bytes().take_while(|byte| base64(byte)).count();
         let real = length >= LEAST && !is_placeholder(&body.as_bytes()[..length]);
         real.then(|| (start, "a private key".to_owned()))
     })
+}
+
+/// What follows the headers of RFC 1421, such as `Proc-Type: 4,ENCRYPTED`. Ends of lines may be escaped, as in JSON.
+fn without_headers(text: &str) -> &str {
+    let mut rest = text;
+    loop {
+        rest = rest.trim_start();
+        while let Some(next) = ["\\r", "\\n"].iter().find_map(|end| rest.strip_prefix(end)) {
+            rest = next.trim_start();
+        }
+        let end = rest.find(['\n', '\\']).unwrap_or(rest.len());
+        let name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        match rest[..end].split_once(": ") {
+            Some((header, _)) if header.bytes().all(name) => rest = &rest[end..],
+            _ => return rest,
+        }
+    }
 }

@@ -175,9 +175,11 @@ impl Fixture {
             let lock = format!("[metadata]\ncontent-hash = \"{hash}\"\n");
             self = self.file("poetry.lock", &lock);
         }
-        self.files
-            .files
-            .insert(path.into(), Content::Text(text.to_owned()));
+        self.content(path, Content::Text(text.to_owned()))
+    }
+
+    fn content(mut self, path: &str, content: Content) -> Fixture {
+        self.files.files.insert(path.into(), content);
         self
     }
 
@@ -960,6 +962,8 @@ fn secrets_in_files() {
     let body = "aB3dE5gH7jK9mN1pQ3sT5vW7yZ9bC2eF4hJ6kL8nP0rS2uV4";
     let pem = |body: &str| format!("-----BEGIN RSA {}-----\n{body}\n", "PRIVATE KEY");
     let escaped = pem(body).replace('\n', "\\n");
+    let headers = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,0123456789ABCDEF";
+    let encrypted = format!("{headers}\n\n{body}");
     for (text, found) in [
         (pem(body), true),
         (format!("{{\"key\": \"{escaped}\"}}"), true),
@@ -972,6 +976,9 @@ fn secrets_in_files() {
         (format!("{}{}", "AKIA", "IOSFODNN7EXAMPLE"), false),
         (format!("{}{}", "AKIA", "J5S7QWN2ZK4X8VT3"), true),
         (format!("{}{}", "xoxb-", &body[..40]), true),
+        (format!("\"x\\n{}{}\"", "ghp_", &body[..36]), true),
+        (pem(&encrypted), true),
+        (pem(&encrypted).replace('\n', "\\n"), true),
     ] {
         let fixture = Fixture::good().file("config.json", &text);
         let expected: &[_] = if found { &["secrets"] } else { &[] };
@@ -979,6 +986,11 @@ fn secrets_in_files() {
         let in_tests: &[_] = if found { &["secrets-in-tests"] } else { &[] };
         let file = "integration_tests/config.json";
         expect(&text, Fixture::good().file(file, &text), in_tests);
+        let file = "src/test/resources/config.json";
+        expect(&text, Fixture::good().file(file, &text), in_tests);
+        let latin = [b"\xe9\n", text.as_bytes()].concat();
+        let latin = Fixture::good().content("config.json", Content::Opaque(latin));
+        expect(&text, latin, expected);
         assert!(
             fixture
                 .findings()
