@@ -134,6 +134,36 @@ fn what_can_not_be_read_is_a_finding_of_its_own_connector() {
 }
 
 #[test]
+fn a_package_that_can_not_be_read_is_a_finding() {
+    let repo = Monorepo::new().python("source-latin").python("source-link");
+    let package = |name: &str| {
+        repo.root()
+            .join(CONNECTORS)
+            .join(name)
+            .join("pyproject.toml")
+    };
+    fs::write(package("source-latin"), b"# caf\xe9\n").unwrap();
+    fs::remove_file(package("source-link")).unwrap();
+    symlink("../source-latin/pyproject.toml", package("source-link")).unwrap();
+    let only = ["--only", "lock-file", "--output-format", "json"];
+    let findings = check(&repo, &only).code(1).json()["findings"].clone();
+    let messages: Vec<&str> = findings
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["message"].as_str().unwrap())
+        .filter(|message| !message.contains("neither"))
+        .collect();
+    assert_eq!(
+        messages,
+        [
+            "it is no UTF-8 text from here on",
+            "it is no regular file, and links are not followed",
+        ]
+    );
+}
+
+#[test]
 fn warnings_do_not_fail_and_every_format_holds_the_finding() {
     let repo = good().file(
         &format!("{CONNECTORS}/source-good/icon.svg"),

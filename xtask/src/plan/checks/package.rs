@@ -1,6 +1,7 @@
 //! How a connector is packaged: pyproject.toml, locks, PyPI, Dockerfile.
 
-use serde::Deserialize;
+use camino::Utf8Path;
+use serde::{Deserialize, de::IgnoredAny};
 use toml::{Spanned, Value};
 
 use super::{Check, Defect, Kind, Released, Run, Subject, tags};
@@ -15,7 +16,7 @@ use crate::model::{
 pub const CHECKS: &[Check] = &[
     Check {
         id: "lock-file",
-        description: "pyproject.toml and poetry.lock or uv.lock are there, setup.py is not",
+        description: "pyproject.toml and poetry.lock or uv.lock are there and can be read, setup.py is not",
         severity: Severity::Error,
         applies: "python and low-code, not released yet",
         run: Run::Connector(lock_file),
@@ -65,6 +66,8 @@ pub const CHECKS: &[Check] = &[
 ];
 
 const PYPROJECT: &str = "pyproject.toml";
+const POETRY_LOCK: &str = "poetry.lock";
+const UV_LOCK: &str = "uv.lock";
 
 /// What checks read of a pyproject.toml, with the places; a build reads it with [`Pyproject`], which takes nothing that
 /// it does not understand.
@@ -101,18 +104,8 @@ struct Section {
 impl PyProject {
     /// None where there is none.
     pub fn of(files: &ConnectorFiles) -> Option<Result<PyProject, Defect>> {
-        let text = files.text(PYPROJECT)?;
-        let defect = |error: toml::de::Error| Defect {
-            file: files.directory.join(PYPROJECT),
-            at: Place::of(text, error.span().map_or(0, |span| span.start)),
-            message: format!("not valid TOML: {}", error.message()),
-            help: "correct the line".to_owned(),
-        };
-        Some(
-            toml::from_str(text)
-                .map(|file| PyProject::read(text, file))
-                .map_err(defect),
-        )
+        let read = read_toml(files, PYPROJECT)?;
+        Some(read.map(|(text, file)| PyProject::read(text, file)))
     }
 
     fn read(text: &str, file: File) -> PyProject {
@@ -132,6 +125,31 @@ impl PyProject {
             file_based_cdk,
         }
     }
+}
+
+/// The text of a file and what of it is asked for; None where there is no such file.
+fn read_toml<'a, T: Deserialize<'a>>(
+    files: &'a ConnectorFiles,
+    file: &str,
+) -> Option<Result<(&'a str, T), Defect>> {
+    let content = files.files.get(Utf8Path::new(file))?;
+    let defect = |at: Option<Place>, message: String| Defect {
+        file: files.directory.join(file),
+        at: at.unwrap_or(Place::START),
+        message,
+        help: format!("make {file} a text of TOML again"),
+    };
+    let text = match content.text() {
+        Ok(text) => text,
+        Err(flaw) => return Some(Err(defect(flaw.at, flaw.message))),
+    };
+    Some(match toml::from_str(text) {
+        Ok(read) => Ok((text, read)),
+        Err(error) => {
+            let at = error.span().map(|span| Place::of(text, span.start));
+            Err(defect(at, format!("not valid TOML: {}", error.message())))
+        }
+    })
 }
 
 /// A text, or the `text` of a table such as `license = {text = "MIT"}`.
@@ -178,7 +196,7 @@ fn lock_file(subject: &Subject) -> Vec<Defect> {
             "pyproject.toml is missing",
             "describe the package in a pyproject.toml",
         );
-    } else if !files.has("poetry.lock") && !files.has("uv.lock") {
+    } else if !files.has(POETRY_LOCK) && !files.has(UV_LOCK) {
         say(
             PYPROJECT,
             "there is neither poetry.lock nor uv.lock",
@@ -192,22 +210,32 @@ fn lock_file(subject: &Subject) -> Vec<Defect> {
             "describe the package in pyproject.toml alone and remove setup.py",
         );
     }
-    defects.extend(match &subject.pyproject {
-        Some(Err(defect)) => Some(defect.clone()),
-        _ => None,
-    });
+    match (&subject.pyproject, files.text(PYPROJECT)) {
+        (Some(Err(defect)), _) => defects.push(defect.clone()),
+        (_, Some(text)) => {
+            let refused = Pyproject::parse(text).err().map(|error| {
+                let help = "correct it: no image can be built from it as it is";
+                subject.in_file(PYPROJECT, Place::START, error, help)
+            });
+            defects.extend(refused);
+        }
+        _ => {}
+    }
+    let lock = |file| read_toml::<IgnoredAny>(files, file)?.err();
+    defects.extend([POETRY_LOCK, UV_LOCK].into_iter().filter_map(lock));
     defects
 }
 
 /// `uv lock --check` does the same for a uv.lock, as a tool check.
 fn poetry_lock(subject: &Subject) -> Vec<Defect> {
-    const LOCK: &str = "poetry.lock";
-    let (Some(lock), Some(pyproject)) = (subject.files.text(LOCK), subject.files.text(PYPROJECT))
-    else {
+    let (Some(lock), Some(pyproject)) = (
+        subject.files.text(POETRY_LOCK),
+        subject.files.text(PYPROJECT),
+    ) else {
         return Vec::new();
     };
     let Ok(pyproject) = Pyproject::parse(pyproject) else {
-        // Its own checks say so.
+        // `lock-file` says so.
         return Vec::new();
     };
     // Poetry writes it into the last table.
@@ -221,7 +249,7 @@ fn poetry_lock(subject: &Subject) -> Vec<Defect> {
     };
     let at = found.map_or(Place::START, |offset| Place::of(lock, offset));
     vec![subject.in_file(
-        LOCK,
+        POETRY_LOCK,
         at,
         message,
         "run `poetry lock`, and commit the lock file",

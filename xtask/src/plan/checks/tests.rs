@@ -747,6 +747,7 @@ fn packages() {
     );
     let file_based = || good().edit("- cdk:python\n", "- cdk:python-file-based\n");
     let low_code = || good().file("source_good/manifest.yaml", "");
+    let lock = good().files.text("poetry.lock").unwrap().to_owned();
     for (what, fixture, expected) in [
         ("no lock", good().without("poetry.lock"), &["lock-file"][..]),
         (
@@ -777,6 +778,44 @@ fn packages() {
         (
             "no TOML",
             good().file("pyproject.toml", "a = [\n"),
+            &["lock-file"],
+        ),
+        (
+            "no text",
+            good().content("pyproject.toml", Content::Opaque(b"# \xe9\n".to_vec())),
+            &["lock-file"],
+        ),
+        (
+            "a link",
+            good().content("pyproject.toml", Content::Unreadable("a link".into())),
+            &["lock-file"],
+        ),
+        (
+            "what no build understands",
+            good().file(
+                "pyproject.toml",
+                &format!("{PYPROJECT}python = 'nonsense ! 3'\n"),
+            ),
+            &["lock-file"],
+        ),
+        (
+            "poetry.lock with git's marks",
+            good().file(
+                "poetry.lock",
+                &format!("<<<<<<< HEAD\n=======\n>>>>>>> x\n{lock}"),
+            ),
+            &["lock-file"],
+        ),
+        (
+            "uv.lock with git's marks",
+            good()
+                .without("poetry.lock")
+                .file("uv.lock", "version = 1\n<<<<<<< HEAD\n"),
+            &["lock-file"],
+        ),
+        (
+            "a lock that is no text",
+            good().content("poetry.lock", Content::Opaque(b"\xe9".to_vec())),
             &["lock-file"],
         ),
         (
