@@ -135,10 +135,23 @@ pub fn is_of_tests(path: &Utf8Path) -> bool {
         || TEST_SOURCES.iter().any(|tests| path.starts_with(tests))
 }
 
-/// Where the page at an address of the documentation lies in the repository; None on another host.
-/// A `-strict-encrypt` variant has its parent's address, and so its page.
+/// What follows the host in an address of the documentation that lies in the repository; None on another host.
+fn after_host(url: &str) -> Option<&str> {
+    const HOST: &str = "https://docs.airbyte.com";
+    let (host, rest) = url.split_at_checked(HOST.len())?;
+    let ends = rest.is_empty() || rest.starts_with(['/', '?', '#', ':']);
+    (ends && host.eq_ignore_ascii_case(HOST)).then_some(rest)
+}
+
+/// Whether an address is one of the documentation that lies in the repository, whether or not it names a page.
+pub fn is_documentation(url: &str) -> bool {
+    after_host(url).is_some()
+}
+
+/// Where the page at an address of the documentation lies in the repository; None on another host, and where the path
+/// is none of a page. A `-strict-encrypt` variant has its parent's address, and so its page.
 pub fn page_path(url: &str) -> Option<Utf8PathBuf> {
-    let path = url.strip_prefix("https://docs.airbyte.com/")?;
+    let path = after_host(url)?.strip_prefix('/')?;
     let path = path.split(['#', '?']).next()?.trim_end_matches('/');
     let outside = path.split('/').any(|part| matches!(part, "" | "." | ".."));
     (!outside).then(|| format!("docs/{path}.md").into())
@@ -164,11 +177,21 @@ mod tests {
                 Some("docs/integrations/sources/x.md"),
             ),
             ("https://docs.airbyte.com/x?a=b", Some("docs/x.md")),
+            ("https://Docs.Airbyte.com/x", Some("docs/x.md")),
+            ("https://docs.airbyte.com", None),
             ("https://docs.airbyte.com/", None),
+            ("https://docs.airbyte.com//x", None),
             ("https://docs.airbyte.com/a/../../x", None),
-            ("https://example.com/x", None),
         ] {
             assert_eq!(page_path(url).as_deref(), page.map(Utf8Path::new), "{url}");
+            assert!(is_documentation(url), "{url}");
+        }
+        for url in [
+            "https://example.com/x",
+            "https://docs.airbyte.com.example.com/x",
+            "é",
+        ] {
+            assert!(page_path(url).is_none() && !is_documentation(url), "{url}");
         }
         for (name, guide) in [
             (

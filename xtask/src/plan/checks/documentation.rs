@@ -16,7 +16,7 @@ use crate::{
 pub const CHECKS: &[Check] = &[
     Check {
         id: "documentation-page",
-        description: "the page that documentationUrl names exists below docs/",
+        description: "documentationUrl names a page, and it exists below docs/",
         severity: Severity::Error,
         applies: "all documented on docs.airbyte.com",
         run: Run::Connector(page_exists),
@@ -47,13 +47,10 @@ pub const CHECKS: &[Check] = &[
 const DOCUMENTED: i64 = 100;
 const PRESCRIBED: i64 = 300;
 
-fn page<'a>(subject: &Subject<'a>) -> Option<(&'a Utf8Path, Option<&'a str>)> {
+fn page<'a>(subject: &Subject<'a>) -> Option<(&'a Utf8Path, &'a str)> {
     let path = connector_files::page_path(subject.text("documentationUrl")?)?;
-    let pages = &subject.files.pages;
-    match pages.get_key_value(&path) {
-        Some((path, text)) => Some((path, Some(text))),
-        None => Some((Utf8Path::new(""), None)),
-    }
+    let (path, text) = subject.files.pages.get_key_value(&path)?;
+    Some((path, text))
 }
 
 fn defect(file: &Utf8Path, line: usize, message: String, help: impl Into<String>) -> Defect {
@@ -66,23 +63,25 @@ fn defect(file: &Utf8Path, line: usize, message: String, help: impl Into<String>
 }
 
 fn page_exists(subject: &Subject) -> Vec<Defect> {
-    let Some((_, None)) = page(subject) else {
-        return Vec::new();
-    };
     let url = subject.text("documentationUrl").unwrap_or_default();
-    let Some(path) = connector_files::page_path(url) else {
-        return Vec::new();
+    let (message, help) = match connector_files::page_path(url) {
+        Some(path) if subject.files.pages.contains_key(&path) => return Vec::new(),
+        Some(path) => (
+            format!("documentationUrl: there is no page {path}"),
+            format!("write {path}, or correct the address"),
+        ),
+        None if connector_files::is_documentation(url) => (
+            format!("documentationUrl: {url} names no page"),
+            "write the path of the page below docs/, without .md, behind the host".to_owned(),
+        ),
+        None => return Vec::new(),
     };
-    vec![subject.in_metadata(
-        "documentationUrl",
-        format!("documentationUrl: there is no page {path}"),
-        format!("write {path}, or correct the address"),
-    )]
+    vec![subject.in_metadata("documentationUrl", message, help)]
 }
 
 fn changelog_entry(subject: &Subject) -> Vec<Defect> {
     // What is no version has no entry.
-    let (Some((path, Some(text))), Some(_), Some(version)) = (
+    let (Some((path, text)), Some(_), Some(version)) = (
         page(subject),
         subject.version(),
         subject.text("dockerImageTag"),
@@ -197,7 +196,7 @@ fn page_structure(subject: &Subject) -> Vec<Defect> {
         && subject.is_source()
         && subject.support_rank() >= PRESCRIBED
         && !headings.is_empty();
-    let Some((path, Some(text))) = page(subject).filter(|_| prescribed) else {
+    let Some((path, text)) = page(subject).filter(|_| prescribed) else {
         return Vec::new();
     };
     let mut rest = text.lines().zip(1..);

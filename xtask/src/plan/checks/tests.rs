@@ -1055,6 +1055,14 @@ fn pages() {
             &["documentation-page"][..],
         ),
         (
+            "an address of no page",
+            good().edit(
+                "https://docs.airbyte.com/integrations/sources/good",
+                "https://Docs.airbyte.com//integrations/sources/good",
+            ),
+            &["documentation-page"],
+        ),
+        (
             "another host has no page here",
             good()
                 .edit(
