@@ -180,7 +180,8 @@ pub fn add_row(
     }
 }
 
-fn of(connector: &Connector, problem: Problem) -> Problem {
+/// A problem of this connector.
+pub fn of(connector: &Connector, problem: Problem) -> Problem {
     Problem {
         message: format!("{}: {}", connector.name, problem.message),
         ..problem

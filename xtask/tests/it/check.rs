@@ -406,3 +406,44 @@ fn fix_mends_the_packages_version_and_begins_a_changelog_entry() {
     check(&repo, &[&only[..], &["--fix"]].concat()).code(0);
     assert_eq!(repo.read(page), changelog);
 }
+
+#[test]
+fn what_can_not_be_mended_keeps_nothing_else_from_it() {
+    let only = ["--only", "version-equal,changelog-entry"];
+    let row = "| Version | Date | Pull Request | Subject |\n|:---|:---|:---|:---|\n| 1.0.0 | 2024-01-01 | | First |\n";
+    let page = |name: &str| format!("docs/integrations/sources/{name}.md");
+    let repo = ["source-a", "source-b"]
+        .into_iter()
+        .fold(Monorepo::new(), |repo, name| {
+            let metadata = metadata(name)
+                .replace("  license:", "  ab_internal:\n    sl: 200\n  license:")
+                .replace("sources/x", &format!("sources/{name}"));
+            repo.python(name)
+                .file(&format!("{CONNECTORS}/{name}/metadata.yaml"), &metadata)
+        })
+        .file(&page("source-a"), "# A\n")
+        .file(&page("source-b"), &format!("# B\n\n## Changelog\n\n{row}"));
+    let package = format!("{CONNECTORS}/source-a/pyproject.toml");
+    let wrong = repo.read(&package).replace("1.2.3", "9.9.9");
+    // A version that can't be written into the lock is written nowhere.
+    let locked = format!("{CONNECTORS}/source-b/uv.lock");
+    let of_b = format!("{CONNECTORS}/source-b/pyproject.toml");
+    let repo = repo
+        .file(&package, &wrong)
+        .file(&of_b, &wrong)
+        .file(&locked, "no TOML");
+    let flags = [&only[..], &["--fix", "--output-format", "json"]].concat();
+    let finished = check(&repo, &flags)
+        .code(1)
+        .says(&format!("mended {package}"))
+        .says("warning: not mended: source-a: docs/integrations/sources/source-a.md: ")
+        .says("warning: not mended: source-b: uv.lock: ")
+        .says(&format!("mended {}", page("source-b")));
+    assert!(
+        !finished.stderr.contains("--changelog"),
+        "{}",
+        finished.stderr
+    );
+    assert_eq!(repo.read(&of_b), wrong);
+    assert_eq!(ids(&finished.json()), ["changelog-entry", "version-equal"]);
+}

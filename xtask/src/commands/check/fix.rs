@@ -19,7 +19,7 @@ use crate::{
 /// What a changelog says until its author does.
 const TO_BE_WRITTEN: &str = "TODO: say what changed";
 
-/// Mends what `chosen` find in the connectors of `directories`, and says what it wrote.
+/// Mends what `chosen` find in the connectors of `directories`, and says what it wrote, and what it can't mend.
 pub fn run(
     context: &Context,
     directories: &[Utf8PathBuf],
@@ -27,8 +27,17 @@ pub fn run(
     today: Date,
 ) -> Result<()> {
     let row = Row::new(context, TO_BE_WRITTEN, None)?;
-    let mut edits = Edits::new(&context.repo.root);
-    let mut mended = Vec::new();
+    let mend = |change: &dyn Fn(&mut Edits) -> Result<Option<Utf8PathBuf>>| {
+        let mut edits = Edits::new(&context.repo.root);
+        let mended = change(&mut edits).and_then(|file| edits.write().map(|()| file));
+        match mended {
+            Ok(Some(file)) => context.report.note(format_args!("mended {file}")),
+            Ok(None) => {}
+            Err(error) => context
+                .report
+                .warning(format_args!("not mended: {error:#}")),
+        }
+    };
     // Metadata that can't be read is a finding of the checks.
     for connector in &context.repo.load_from(directories)?.connectors {
         let files = context.repo.connector_files(&connector.directory);
@@ -38,16 +47,12 @@ pub fn run(
             check.is_some_and(|check| !check.of(&subject).is_empty())
         };
         if found("version-equal") {
-            mended.extend(version(&mut edits, connector)?);
+            mend(&|edits| version(edits, connector));
         }
         if found("changelog-entry") {
             let version = connector.metadata.version.to_string();
-            mended.extend(bump::add_row(&mut edits, connector, &version, &row)?);
+            mend(&|edits| bump::add_row(edits, connector, &version, &row));
         }
-    }
-    edits.write()?;
-    for file in mended {
-        context.report.note(format_args!("mended {file}"));
     }
     Ok(())
 }
@@ -56,9 +61,10 @@ pub fn run(
 fn version(edits: &mut Edits, connector: &Connector) -> Result<Option<Utf8PathBuf>> {
     let to = &connector.metadata.version;
     let path = connector.directory.join("pyproject.toml");
-    let edited = edits.edit(&path, |text| edit::pyproject(text, to))?;
+    let of = |problem| bump::of(connector, problem);
+    let edited = edits.edit(&path, |text| edit::pyproject(text, to).map_err(of))?;
     edits.edit(&connector.directory.join("uv.lock"), |text| {
-        edit::uv_lock(text, to)
+        edit::uv_lock(text, to).map_err(of)
     })?;
     Ok((edited == Edit::Changed).then_some(path))
 }
