@@ -55,15 +55,22 @@ def components_faults(text):
         compile(tree, COMPONENTS, "exec")
     except SyntaxError as error:
         return None, [fault(f"it does not compile: {error.msg}", COMPONENTS, line=error.lineno)]
-    except ValueError as error:
-        return None, [fault(f"it does not compile: {error}", COMPONENTS, line=1)]
-    names = {node.name for node in tree.body if hasattr(node, "name")}
-    for node in tree.body:
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            names |= {alias.asname or alias.name for alias in node.names}
-        for target in getattr(node, "targets", []):
-            names |= {target.id} if isinstance(target, ast.Name) else set()
-    return names, []
+    except Exception as error:
+        return None, [fault(f"it does not compile: {error!r}", COMPONENTS, line=1)]
+    names, nodes = set(), [tree]
+    while nodes:
+        # What a branch defines the module has too; what a function or a class defines it has not.
+        for node in ast.iter_child_nodes(nodes.pop()):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                names.add(node.name)
+            elif isinstance(node, ast.alias):
+                names.add(node.asname or node.name)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                names.add(node.id)
+            else:
+                nodes.append(node)
+    # `from x import *` may define anything.
+    return None if "*" in names else names, []
 
 
 def manifest_faults(text, schema, names, has_components):
@@ -72,6 +79,9 @@ def manifest_faults(text, schema, names, has_components):
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         return [fault(f"it is no YAML: {getattr(error, 'problem', error)}", line=mark.line + 1 if mark else 1)]
+    except Exception as error:
+        # What has the form of a date, a number or the like, and is none.
+        return [fault(f"it holds a value that can't be read: {error}", line=1)]
     if not isinstance(manifest, dict):
         return [fault("it is no mapping")]
     try:
@@ -105,7 +115,12 @@ def main():
     for connector, files in json.load(sys.stdin).items():
         names, faults = components_faults(files["components"])
         has_components = files["components"] is not None
-        found[connector] = faults + manifest_faults(files["manifest"], schema, names, has_components)
+        try:
+            faults += manifest_faults(files["manifest"], schema, names, has_components)
+        except Exception as error:
+            # One manifest keeps no other from being judged.
+            faults.append(fault(f"it can't be judged: {error!r}", line=1))
+        found[connector] = faults
     json.dump({"cdk": version("airbyte-cdk"), "found": found}, sys.stdout)
 
 

@@ -208,6 +208,100 @@ fn what_the_cdk_of_the_base_image_says_stands_at_lines_of_the_files() {
     assert_eq!(found.len(), 2);
 }
 
+/// A CDK that takes every manifest, for manifests in JSON.
+const CDK: [(&str, &str); 9] = [
+    (
+        "airbyte_cdk-7.0.0.dist-info/METADATA",
+        "Metadata-Version: 2.1\nName: airbyte-cdk\nVersion: 7.0.0\n",
+    ),
+    ("airbyte_cdk/__init__.py", ""),
+    (
+        "airbyte_cdk/sources/declarative/declarative_component_schema.yaml",
+        "{}",
+    ),
+    (
+        "airbyte_cdk/sources/declarative/parsers/manifest_component_transformer.py",
+        "class ManifestComponentTransformer:\n    def propagate_types_and_parameters(self, field, manifest, parameters):\n        return manifest\n",
+    ),
+    (
+        "airbyte_cdk/sources/declarative/parsers/manifest_reference_resolver.py",
+        "class ManifestReferenceResolver:\n    def preprocess_manifest(self, manifest):\n        return manifest\n",
+    ),
+    ("jsonschema/__init__.py", ""),
+    ("jsonschema/exceptions.py", "best_match = max\n"),
+    (
+        "jsonschema/validators.py",
+        "class Validator:\n    def __init__(self, schema):\n        pass\n\n    def iter_errors(self, manifest):\n        return 1 / 0 if \"breaks\" in manifest else []\n\n\ndef validator_for(schema):\n    return Validator\n",
+    ),
+    (
+        "yaml.py",
+        "import datetime, json\n\n\nclass YAMLError(Exception):\n    pass\n\n\ndef safe_load(text):\n    \"\"\"As PyYAML's: a plain date becomes one, whether there is such a day or not.\"\"\"\n    if \"2024-02-30\" in str(text):\n        datetime.date(2024, 2, 30)\n    return json.loads(text)\n",
+    ),
+];
+
+#[test]
+fn one_manifest_keeps_no_other_from_being_judged() {
+    let stream = r#""streams": [{"class_name": "source_declarative_manifest.components.Own"}]"#;
+    let good = format!("{{{stream}}}");
+    let cases = [
+        (
+            "source-date",
+            format!("{{{stream}, \"start_date\": 2024-02-30}}"),
+            "class Own: ...",
+        ),
+        (
+            "source-breaks",
+            format!("{{{stream}, \"breaks\": 1}}"),
+            "class Own: ...",
+        ),
+        (
+            "source-try",
+            good.clone(),
+            "try:\n    from x import Own\nexcept ImportError:\n    pass\n",
+        ),
+        (
+            "source-if",
+            good.clone(),
+            "if 1:\n    pass\nelse:\n    class Own: ...\n",
+        ),
+        ("source-star", good.clone(), "from x import *\n"),
+        ("source-inner", good, "def f():\n    class Own: ...\n"),
+    ];
+    let repo = cases
+        .iter()
+        .fold(Monorepo::new(), |repo, (name, manifest, components)| {
+            let directory = format!("{CONNECTORS}/{name}");
+            repo.manifest_only(name)
+                .file(&format!("{directory}/manifest.yaml"), manifest)
+                .file(&format!("{directory}/components.py"), components)
+        });
+    let repo = CDK.iter().fold(repo, |repo, (path, text)| {
+        repo.file(&format!("cdk/{path}"), text)
+    });
+    let modules = repo.root().join("cdk");
+    let variables = [("FAKE_CDK_MODULES", modules.to_str().unwrap())];
+    let document = tooled(&repo, &[&["check"], &MANIFESTS[..]].concat(), &variables)
+        .code(1)
+        .says("6 judged by CDK 7.0.0")
+        .json();
+    let found = document["findings"].as_array().unwrap().iter();
+    let found: Vec<String> = found
+        .map(|one| {
+            let text = |key: &str| one[key].as_str().unwrap();
+            assert!(text("file").ends_with("/manifest.yaml"), "{one}");
+            format!("{} {}", text("connector"), text("message"))
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "source-breaks it can't be judged: ZeroDivisionError('division by zero')",
+            "source-date it holds a value that can't be read: day is out of range for month",
+            "source-inner streams.0.class_name: `source_declarative_manifest.components.Own` is wanted, yet components.py defines no Own",
+        ]
+    );
+}
+
 #[test]
 fn a_base_image_that_can_not_judge_says_nothing_of_the_connector() {
     let repo = Monorepo::new().manifest_only("source-m");

@@ -73,7 +73,8 @@ fn the_cdk_finds_each_fault_at_its_line() {
         "{}streams: []\n",
         good.split("\nstreams:").next().unwrap().to_owned() + "\n"
     );
-    let cases: [(&str, &str, &str, &str, u64, &str); 6] = [
+    let dated = format!("{good}start_date: 2024-02-30\n");
+    let cases: [(&str, &str, &str, &str, u64, &str); 7] = [
         ("good", &good, &components, "", 0, ""),
         (
             "dangling",
@@ -106,6 +107,14 @@ fn the_cdk_finds_each_fault_at_its_line() {
             "manifest.yaml",
             line_of(&streamless, "streams: []"),
             "no stream",
+        ),
+        (
+            "dated",
+            &dated,
+            &components,
+            "manifest.yaml",
+            1,
+            "day is out of range",
         ),
         (
             "syntax",
