@@ -30,12 +30,12 @@ use crate::{
     },
     plan::{
         checks::{self, Earlier, Run, Subject},
-        exceptions::{self, Judged},
+        exceptions,
         selection::{Pages, Selected},
     },
     report::{
-        counted, exit_of,
-        findings::{self, Checked, NotRun},
+        counted,
+        findings::{self, Checked, NotRun, Reason},
         seconds, table,
     },
     tools::{clock::today, github},
@@ -90,7 +90,13 @@ pub fn run(context: &Context, flags: &Check) -> Result<Exit> {
         true => Mending::Format,
         false => Mending::Nothing,
     };
-    let Tools { unknown, not_run } = run_tools(context, &chosen, &named, mending, &mut found)?;
+    let online = asks_registries(flags);
+    let beyond = chosen.iter().copied();
+    let beyond = beyond.filter(|check| is_tool(check) || online && is_online(check));
+    let beyond: Vec<_> = beyond.collect();
+    let directories = selected_of(&named);
+    let Beyond { unknown, not_run } =
+        run_beyond(context, &beyond, &directories, mending, &mut found)?;
     sort(&mut found);
     let judged = exceptions::bear(
         found,
@@ -112,9 +118,8 @@ pub fn run(context: &Context, flags: &Check) -> Result<Exit> {
     for error in &unknown {
         context.report.error(error);
     }
-    summarize(context, &judged, connectors.len(), start);
-    let unknown = unknown.iter().map(exit_of).max();
-    Ok(exit(&judged.findings).max(unknown.unwrap_or(Exit::Success)))
+    summarize(context, &checked, judged.borne, start);
+    Ok(exit(&checked))
 }
 
 /// What is checked.
@@ -163,59 +168,75 @@ fn asks_registries(flags: &Check) -> bool {
     flags.online || checks::online::CHECKS.iter().any(named)
 }
 
-/// What tool checks came to besides findings.
+/// What checks that look beyond the files came to besides findings.
 #[derive(Default)]
-struct Tools {
+struct Beyond {
     /// What kept some from running, each cause once.
     unknown: Vec<anyhow::Error>,
     not_run: Vec<NotRun>,
 }
 
-/// Runs the tool checks among the chosen and adds what they find.
-fn run_tools(
+/// Runs the tool checks among `checks` and adds what they find. Neither these nor those that ask registries can say
+/// anything of a connector whose metadata can't be used.
+fn run_beyond(
     context: &Context,
-    chosen: &[&'static checks::Check],
-    named: &[(Utf8PathBuf, bool)],
+    checks: &[&'static checks::Check],
+    directories: &[Utf8PathBuf],
     mending: Mending,
     found: &mut Vec<Finding>,
-) -> Result<Tools> {
-    let mut tools = Tools::default();
-    if !chosen.iter().any(|check| is_tool(check)) || !named.iter().any(|(_, selected)| *selected) {
-        return Ok(tools);
+) -> Result<Beyond> {
+    let mut beyond = Beyond::default();
+    if checks.is_empty() || directories.is_empty() {
+        return Ok(beyond);
     }
-    let selected = selected_of(named);
-    // Metadata that can't be read is a finding already.
-    let connectors = context.repo.load_from(&selected)?.connectors;
-    for ran in tool_checks::run(context, &connectors, chosen, mending)? {
-        match ran.outcome {
-            Outcome::Passed(_) | Outcome::Inapplicable => {}
-            Outcome::Failed(findings) => found.extend(findings),
+    let fleet = context.repo.load_from(directories)?;
+    for broken in fleet.broken {
+        let why = format!("its metadata can't be used\n{}", broken.reasons.join("\n"));
+        let not_run = |check: &&checks::Check| NotRun {
+            connector: broken.name.clone(),
+            check: check.id,
+            reason: Reason::Unknown,
+            why: why.clone(),
+        };
+        beyond.not_run.extend(checks.iter().map(not_run));
+        let problem = Problem::usage(format!("{}: {why}", broken.name));
+        beyond.unknown.push(problem.into());
+    }
+    for ran in tool_checks::run(context, &fleet.connectors, checks, mending)? {
+        let (connector, check) = (ran.connector, ran.check);
+        let (reason, why) = match ran.outcome {
+            Outcome::Passed(_) | Outcome::Inapplicable => continue,
+            Outcome::Failed(findings) => {
+                found.extend(findings);
+                continue;
+            }
             Outcome::Skipped(why) => {
-                let (connector, check) = (ran.connector, ran.check);
                 context
                     .report
                     .note(format_args!("{connector}: {check} is skipped: {why}"));
-                tools.not_run.push(NotRun {
-                    connector,
-                    check,
-                    why,
-                });
+                (Reason::Skipped, why)
             }
             // One cause keeps several checks from running.
             Outcome::Unknown(error) => {
-                let why = error.to_string();
-                tools.not_run.push(NotRun {
-                    connector: ran.connector,
-                    check: ran.check,
-                    why: format!("unknown: {why}"),
-                });
-                if !tools.unknown.iter().any(|known| known.to_string() == why) {
-                    tools.unknown.push(error);
+                let why = format!("{error:#}");
+                if !beyond
+                    .unknown
+                    .iter()
+                    .any(|known| format!("{known:#}") == why)
+                {
+                    beyond.unknown.push(error);
                 }
+                (Reason::Unknown, why)
             }
-        }
+        };
+        beyond.not_run.push(NotRun {
+            connector,
+            check,
+            reason,
+            why,
+        });
     }
-    Ok(tools)
+    Ok(beyond)
 }
 
 /// By connector, file and place.
@@ -264,6 +285,10 @@ fn chosen(flags: &Check) -> Result<Vec<&'static checks::Check>> {
 
 fn is_tool(check: &checks::Check) -> bool {
     matches!(check.run, Run::Tool(_))
+}
+
+fn is_online(check: &checks::Check) -> bool {
+    checks::online::CHECKS.iter().any(|one| one.id == check.id)
 }
 
 fn list(chosen: &[&checks::Check]) -> String {
@@ -323,39 +348,47 @@ fn print(context: &Context, format: OutputFormat, checked: &Checked) -> Result<(
             for line in findings::annotations(checked) {
                 context.report.result(line);
             }
+            // Annotations and the summary have an end. A line that begins with `::` would be a command.
+            for line in findings::text(checked).lines() {
+                context.report.note(format_args!("| {line}"));
+            }
             github::add_to_summary(&findings::markdown(checked))?;
         }
     }
     Ok(())
 }
 
-fn summarize(context: &Context, judged: &Judged, connectors: usize, start: Instant) {
+fn summarize(context: &Context, checked: &Checked, borne: usize, start: Instant) {
     let count = |severity| {
         let of = |finding: &&Finding| finding.severity == severity;
-        judged.findings.iter().filter(of).count()
+        checked.findings.iter().filter(of).count()
     };
-    let borne = match judged.borne {
+    let borne = match borne {
         0 => String::new(),
         borne => format!(", {borne} borne by exceptions"),
     };
-    let unknown = match count(Severity::Unknown) {
+    let unknown = match count(Severity::Unknown) + checked.unknown().count() {
         0 => String::new(),
         unknown => format!(", {unknown} unknown"),
     };
     context.report.note(format_args!(
         "{} checked: {}, {}{unknown}{borne} ({})",
-        counted(connectors, "connector"),
+        counted(checked.connectors.len(), "connector"),
         counted(count(Severity::Error), "error"),
         counted(count(Severity::Warning), "warning"),
         seconds(start.elapsed())
     ));
 }
 
-fn exit(findings: &[Finding]) -> Exit {
-    let any = |severity| findings.iter().any(|finding| finding.severity == severity);
+/// What is wrong counts before what is not known.
+fn exit(checked: &Checked) -> Exit {
+    let any = |severity| {
+        let mut findings = checked.findings.iter();
+        findings.any(|finding| finding.severity == severity)
+    };
     match () {
         () if any(Severity::Error) => Exit::Failure,
-        () if any(Severity::Unknown) => Exit::Environment,
+        () if any(Severity::Unknown) || checked.unknown().next().is_some() => Exit::Environment,
         () => Exit::Success,
     }
 }

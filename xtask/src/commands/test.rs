@@ -204,6 +204,7 @@ fn shown(tested: &[Tested]) -> String {
             Outcome::Passed => "passed",
             Outcome::Failed => "FAILED",
             Outcome::Skipped => "skipped",
+            Outcome::Unknown => "unknown",
         };
         let first = step.detail.lines().next().unwrap_or_default();
         [&tested.connector, step.step, outcome, first]

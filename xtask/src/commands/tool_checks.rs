@@ -8,7 +8,6 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use camino::Utf8Path;
 use xshell::{Shell, cmd};
 
 use super::{
@@ -81,20 +80,24 @@ pub fn run(
             _ => None,
         })
         .collect();
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
     let by_cdk = |(_, tool): &(_, Tool)| matches!(tool, Tool::Manifest | Tool::Components);
     let judged = match asked.iter().any(by_cdk) {
         true => manifests::judge(context, connectors),
         false => BTreeMap::new(),
     };
-    let environments = Environments::open(context)?;
+    let environments = Environments::open(context);
     let jobs = context.resolved.config.parallelism();
     let ran = work::each(connectors, jobs, |connector| {
         let judged = judged.get(connector.name.as_str());
-        let bench = LazyCell::new(|| Bench::of(context, &environments, connector));
+        let environments = || environments.as_ref().map_err(Problem::again);
+        let bench = LazyCell::new(|| Bench::of(context, environments()?, connector));
         let outcome = |tool: Tool, check| match tool {
             Tool::Manifest => of_cdk(judged, connector, manifests::MANIFEST, check),
             Tool::Components => of_cdk(judged, connector, manifests::COMPONENTS, check),
-            Tool::UvLock => uv_lock(context, &environments.uv, connector, check),
+            Tool::UvLock => uv_lock(context, environments, connector, check),
             Tool::Format | Tool::Lint | Tool::UnitTests => match &*bench {
                 Ok(bench) => bench.task(tool, check, mending),
                 Err(error) => Outcome::Unknown(Problem::again(error).into()),
@@ -241,9 +244,9 @@ fn failed(check: &Check, connector: &Connector, defects: Vec<Defect>) -> Outcome
     Outcome::Failed(defects.into_iter().map(finding).collect())
 }
 
-fn uv_lock(
+fn uv_lock<'a>(
     context: &Context,
-    uv: &Utf8Path,
+    environments: impl FnOnce() -> Result<&'a Environments<'a>, Problem>,
     connector: &Connector,
     check: &'static Check,
 ) -> Outcome {
@@ -253,6 +256,7 @@ fn uv_lock(
         return Outcome::Inapplicable;
     }
     let run = || -> Result<Outcome> {
+        let uv = &environments()?.uv;
         let shell = Shell::new().context("open a shell")?;
         shell.change_dir(&directory);
         let finished = Program::from(cmd!(shell, "{uv} --no-progress lock --check"))

@@ -21,12 +21,30 @@ pub struct Checked<'a> {
     pub not_run: &'a [NotRun],
 }
 
-/// A check that was asked for and had nothing to run, or could not.
+/// A check that was asked for and not run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NotRun {
     pub connector: String,
     pub check: &'static str,
+    pub reason: Reason,
     pub why: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reason {
+    /// The connector has nothing to run.
+    Skipped,
+    /// It could not be run, which is neither good nor bad.
+    Unknown,
+}
+
+impl Checked<'_> {
+    /// What could not be run.
+    pub fn unknown(&self) -> impl Iterator<Item = &NotRun> {
+        let unknown = |one: &&NotRun| one.reason == Reason::Unknown;
+        self.not_run.iter().filter(unknown)
+    }
 }
 
 /// GitHub shows this many annotations of a kind for a step.
@@ -67,7 +85,7 @@ pub fn json(checked: &Checked) -> Value {
     json!({ "connectors": checked.connectors, "findings": checked.findings, "not_run": checked.not_run })
 }
 
-/// SARIF 2.1.0, as code scanning takes it.
+/// SARIF 2.1.0, as code scanning takes it. A check that could not be run makes it a run that did not succeed.
 pub fn sarif(checked: &Checked) -> Value {
     let rule = |(id, description): &(&str, &str)| json!({ "id": id, "shortDescription": { "text": description } });
     let result = |finding: &Finding| {
@@ -83,10 +101,20 @@ pub fn sarif(checked: &Checked) -> Value {
             } }],
         })
     };
+    let failed = checked.unknown().map(|one| {
+        let NotRun {
+            connector,
+            check,
+            why,
+            ..
+        } = one;
+        format!("{connector}: {check} could not be run: {why}")
+    });
     json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
         "runs": [{
+            "invocations": invocations(failed),
             "tool": { "driver": {
                 "name": "cargo xtask connector check",
                 "version": env!("CARGO_PKG_VERSION"),
@@ -96,6 +124,13 @@ pub fn sarif(checked: &Checked) -> Value {
             "results": checked.findings.iter().map(result).collect::<Vec<_>>(),
         }],
     })
+}
+
+/// How a run went of which these parts failed.
+pub fn invocations(failed: impl Iterator<Item = String>) -> Value {
+    let notification = |text| json!({ "level": "error", "message": { "text": text } });
+    let failed: Vec<Value> = failed.map(notification).collect();
+    json!([{ "executionSuccessful": failed.is_empty(), "toolExecutionNotifications": failed }])
 }
 
 /// A path as a URI reference (RFC 3986).
@@ -117,10 +152,23 @@ pub fn annotations(checked: &Checked) -> Vec<String> {
             .findings
             .iter()
             .filter(move |one| one.severity == severity);
-        findings.take(ANNOTATIONS).map(annotation)
+        findings.map(annotation)
     };
-    let kinds = [Severity::Error, Severity::Warning, Severity::Unknown];
-    kinds.into_iter().flat_map(of).collect()
+    let unknown = of(Severity::Unknown).chain(checked.unknown().map(notice));
+    let known = [Severity::Error, Severity::Warning].map(|severity| of(severity).take(ANNOTATIONS));
+    known
+        .into_iter()
+        .flatten()
+        .chain(unknown.take(ANNOTATIONS))
+        .collect()
+}
+
+fn notice(one: &NotRun) -> String {
+    let title = property(&format!("{} {}", one.connector, one.check));
+    format!(
+        "::notice title={title}::{}",
+        data(&format!("could not be run: {}", one.why))
+    )
 }
 
 fn annotation(finding: &Finding) -> String {
@@ -151,34 +199,31 @@ pub fn property(text: &str) -> String {
     data(text).replace(':', "%3A").replace(',', "%2C")
 }
 
-/// Every finding as a table for the step summary, cut at a row where it would be too long.
+/// Every finding, and what could not be run, as a table for the step summary, cut at a row where it would be too long.
 pub fn markdown(checked: &Checked) -> String {
     let connectors = counted(checked.connectors.len(), "connector");
     let mut text = format!("### {connectors} checked\n\n");
-    if checked.findings.is_empty() {
+    let findings = checked.findings.iter().map(row);
+    let rows: Vec<String> = findings
+        .chain(checked.unknown().map(row_of_unknown))
+        .collect();
+    if rows.is_empty() {
         text.push_str("Nothing to put right.\n");
         return text;
     }
     text.push_str("| Connector | Check | Place | Finding |\n|---|---|---|---|\n");
-    for (index, finding) in checked.findings.iter().enumerate() {
-        let row = row(finding);
+    for (index, row) in rows.iter().enumerate() {
         if text.len() + row.len() > SUMMARY {
-            let left = checked.findings.len() - index;
+            let left = rows.len() - index;
             text.push_str(&format!("\n{left} more: see the log.\n"));
             break;
         }
-        text.push_str(&row);
+        text.push_str(row);
     }
     text
 }
 
 fn row(finding: &Finding) -> String {
-    let cell = |text: &str| {
-        text.replace('&', "&amp;")
-            .replace('<', "&lt;")
-            .replace('|', "\\|")
-            .replace(['\n', '\r'], " ")
-    };
     format!(
         "| {} | {} `{}` | {}:{} | {} |\n",
         cell(&finding.connector),
@@ -188,6 +233,22 @@ fn row(finding: &Finding) -> String {
         finding.at.line,
         cell(&finding.message),
     )
+}
+
+fn row_of_unknown(one: &NotRun) -> String {
+    format!(
+        "| {} | unknown `{}` | | could not be run: {} |\n",
+        cell(&one.connector),
+        one.check,
+        cell(&one.why)
+    )
+}
+
+fn cell(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('|', "\\|")
+        .replace(['\n', '\r'], " ")
 }
 
 /// JUnit XML: a suite a connector, a case a check; warnings are no failures. What was found besides, an exception that
@@ -263,7 +324,11 @@ fn case(connector: &str, id: &str, found: &[&Finding], not_run: Option<&NotRun>)
         )
     };
     match (found, fails(found)) {
-        ([], _) => not_run.map_or_else(|| format!("{head}/>\n"), |one| skipped(&one.why)),
+        ([], _) => match not_run {
+            None => format!("{head}/>\n"),
+            Some(one) if one.reason == Reason::Unknown => skipped(&format!("unknown: {}", one.why)),
+            Some(one) => skipped(&one.why),
+        },
         ([first, ..], false) if first.severity == Severity::Unknown => {
             skipped(&format!("unknown: {}", first.message))
         }
@@ -315,9 +380,48 @@ mod tests {
             not_run: &[NotRun {
                 connector: "source-a".to_owned(),
                 check: "license",
+                reason: Reason::Skipped,
                 why: "nothing to run".to_owned(),
             }],
         })
+    }
+
+    #[test]
+    fn what_could_not_be_run_is_unknown_in_every_format() {
+        let not_run: Vec<NotRun> = (0..12)
+            .map(|number| NotRun {
+                connector: format!("source-{number}"),
+                check: "lint",
+                reason: Reason::Unknown,
+                why: "no <engine>\n50%".to_owned(),
+            })
+            .collect();
+        let checked = Checked {
+            connectors: &["source-0".to_owned()],
+            checks: &[("lint", "is clean")],
+            findings: &[],
+            not_run: &not_run,
+        };
+        let invocation = &sarif(&checked)["runs"][0]["invocations"][0];
+        assert_eq!(invocation["executionSuccessful"], false);
+        assert_eq!(
+            invocation["toolExecutionNotifications"][11]["message"]["text"],
+            "source-11: lint could not be run: no <engine>\n50%"
+        );
+        let lines = annotations(&checked);
+        assert_eq!(lines.len(), ANNOTATIONS);
+        assert_eq!(
+            lines[0],
+            "::notice title=source-0 lint::could not be run: no <engine>%0A50%25"
+        );
+        let summary = markdown(&checked);
+        let row = "| source-11 | unknown `lint` | | could not be run: no &lt;engine> 50% |\n";
+        assert!(summary.ends_with(row), "{summary}");
+        assert!(!summary.contains("Nothing to put right"), "{summary}");
+        assert_eq!(json(&checked)["not_run"][0]["reason"], "unknown");
+        let junit = junit(&checked);
+        let skipped = "<skipped message=\"unknown: no &lt;engine&gt;&#10;50%\"/>";
+        assert!(junit.contains(skipped), "{junit}");
     }
 
     #[test]
@@ -381,6 +485,7 @@ mod tests {
     fn sarif_names_rule_place_and_file() {
         let value = with(&[finding(Severity::Warning, "m")], sarif);
         let run = &value["runs"][0];
+        assert_eq!(run["invocations"][0]["executionSuccessful"], true);
         assert_eq!(run["tool"]["driver"]["rules"][1]["id"], "license");
         assert_eq!(run["results"][0]["level"], "warning");
         let place = &run["results"][0]["locations"][0]["physicalLocation"];

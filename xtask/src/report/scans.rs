@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    findings::{ANNOTATIONS, data, encoded, property},
+    findings::{ANNOTATIONS, data, encoded, invocations, property},
     table,
 };
 use crate::model::{
@@ -107,18 +107,14 @@ pub fn sarif(all: &[Exposed<'_>]) -> Value {
         exposures.map(|one| result(exposed, one))
     });
     let failed = all.iter().filter_map(|exposed| {
-        let text = format!("{} was not scanned: {}", exposed.connector, exposed.error?);
-        Some(json!({ "level": "error", "message": { "text": text } }))
+        let (connector, error) = (exposed.connector, exposed.error?);
+        Some(format!("{connector} was not scanned: {error}"))
     });
-    let failed: Vec<Value> = failed.collect();
     json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
         "runs": [{
-            "invocations": [{
-                "executionSuccessful": failed.is_empty(),
-                "toolExecutionNotifications": failed,
-            }],
+            "invocations": invocations(failed),
             "tool": { "driver": {
                 "name": "cargo xtask connector scan",
                 "version": env!("CARGO_PKG_VERSION"),

@@ -184,6 +184,9 @@ fn warnings_do_not_fail_and_every_format_holds_the_finding() {
         .run(&arguments)
         .code(0);
     assert!(finished.stdout.starts_with("::warning file=airbyte-integrations/connectors/source-good/icon.svg,line=1,col=1,title=source-good icon-square::"), "{}", finished.stdout);
+    finished.says(
+        "\n|   airbyte-integrations/connectors/source-good/icon.svg:1:1: warning[icon-square] ",
+    );
     assert!(
         fs::read_to_string(summary)
             .unwrap()

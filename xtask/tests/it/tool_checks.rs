@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::monorepo::{CONNECTORS, Finished, Monorepo};
+use crate::monorepo::{CONNECTORS, Finished, Monorepo, metadata};
 
 const DIRECTORY: &str = "airbyte-integrations/connectors/source-py";
 
@@ -138,7 +138,7 @@ fn a_stale_lock_is_a_finding_and_makes_no_environment() {
         .replace("six = \"", "seven = \"");
     let repo = repo.file(&format!("{DIRECTORY}/pyproject.toml"), &pyproject);
     let only = ["--only", "poetry-lock,format", "--output-format", "json"];
-    let finished = check(&repo, &only).code(2).says("content-hash");
+    let finished = check(&repo, &only).code(1).says("content-hash");
     assert_eq!(finished.json()["findings"][0]["check"], "poetry-lock");
     assert!(!repo.log().contains("pip install"));
 }
@@ -307,10 +307,61 @@ fn a_base_image_that_can_not_judge_says_nothing_of_the_connector() {
     let repo = Monorepo::new().manifest_only("source-m");
     let variables = [("FAKE_DOCKER", "no-cdk")];
     let finished = tooled(&repo, &[&["check"], &MANIFESTS[..]].concat(), &variables)
-        .code(1)
+        .code(3)
         .says("ask the CDK of docker.io/airbyte/base:1.0.0")
-        .says("No module named 'airbyte_cdk'");
-    assert_eq!(finished.json()["findings"].as_array().unwrap().len(), 0);
+        .says("No module named 'airbyte_cdk'")
+        .says("0 errors, 0 warnings, 2 unknown");
+    let document = finished.json();
+    assert_eq!(document["findings"].as_array().unwrap().len(), 0);
+    assert_eq!(document["not_run"][0]["reason"], "unknown");
+    let tested = test(&repo, &["source-m", "--json"], &variables).code(3);
+    assert_eq!(steps(&tested.json())[0], "source-m manifest-valid unknown");
+}
+
+#[test]
+fn what_is_wrong_counts_before_what_is_not_known() {
+    let repo = with_tasks("lint-check exit 1\n").manifest_only("source-m");
+    let words = ["check", "--only", "manifest-valid,lint"];
+    let variables = [("FAKE_DOCKER", "no-engine")];
+    tooled(&repo, &words, &variables)
+        .code(1)
+        .says("1 error, 0 warnings, 1 unknown");
+}
+
+#[test]
+fn a_uv_that_fails_says_nothing_of_the_connector() {
+    let repo = with_tasks("format-check true\n");
+    let summary = repo.scratch().join("summary.md");
+    let variables = [
+        ("FAKE_UV", "broken"),
+        ("GITHUB_STEP_SUMMARY", summary.to_str().unwrap()),
+    ];
+    let words = ["check", "--only", "format", "--output-format", "github"];
+    let finished = tooled(&repo, &words, &variables).code(3).says("it broke");
+    let notice = "::notice title=source-py format::could not be run: list the poe tasks";
+    assert!(finished.stdout.starts_with(notice), "{}", finished.stdout);
+    let summary = std::fs::read_to_string(summary).unwrap();
+    let row = "| source-py | unknown `format` | | could not be run: ";
+    assert!(summary.contains(row), "{summary}");
+}
+
+/// Neither checks that run programs nor those that ask registries pass over it.
+#[test]
+fn of_a_connector_without_usable_metadata_nothing_is_known() {
+    let gold = metadata("source-py").replace("supportLevel: community", "supportLevel: gold");
+    let repo = Monorepo::new()
+        .python("source-py")
+        .file(&format!("{DIRECTORY}/metadata.yaml"), &gold)
+        .connector("Source_X", &[]);
+    let junit = ["--only", "unit-tests,format", "--output-format", "junit"];
+    let finished = check(&repo, &junit).code(3).says("supportLevel");
+    let skipped = "<skipped message=\"unknown: its metadata can&apos;t be used";
+    let skipped = skipped.replace("&apos;", "'");
+    assert_eq!(finished.stdout.matches(&skipped).count(), 4, "{finished:?}");
+    check(&repo, &["--only", "base-image-exists"])
+        .code(3)
+        .says("2 unknown");
+    check(&repo, &["--only", "license"]).code(0);
 }
 
 #[test]

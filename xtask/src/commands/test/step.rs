@@ -16,6 +16,8 @@ pub enum Outcome {
     Passed,
     Failed,
     Skipped,
+    /// It could not be tried, which says nothing of the connector.
+    Unknown,
 }
 
 /// One thing that was tried on a connector.
@@ -42,6 +44,7 @@ impl Step {
             findings: Vec::new(),
             exit: match outcome {
                 Outcome::Failed => Exit::Failure,
+                Outcome::Unknown => Exit::Environment,
                 Outcome::Passed | Outcome::Skipped => Exit::Success,
             },
         }
@@ -65,7 +68,7 @@ impl Step {
         Some(match ran.outcome {
             Came::Passed(detail) => Step::new(check, Outcome::Passed, detail),
             Came::Skipped(why) => Step::new(check, Outcome::Skipped, why),
-            Came::Unknown(error) => Step::of(check, Err(error)),
+            Came::Unknown(error) => Step::new(check, Outcome::Unknown, format!("{error:#}")),
             Came::Failed(findings) => Step {
                 findings,
                 ..Step::new(check, Outcome::Failed, "")
