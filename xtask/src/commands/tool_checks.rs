@@ -4,10 +4,11 @@ use std::{
     cell::LazyCell,
     collections::{BTreeMap, BTreeSet},
     fs,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context as _, Result};
+use camino::{Utf8Path, Utf8PathBuf};
 use xshell::{Shell, cmd};
 
 use super::{
@@ -34,6 +35,12 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 /// pytest's exit code for "no tests were collected".
 const NO_TESTS: i32 = 5;
+/// A shell's exit codes for a program that can't be started and one that is not there (POSIX.1-2024, XCU 2.8.2).
+const NO_PROGRAM: [i32; 2] = [126, 127];
+/// Where the tasks of Airbyte's connectors have pytest write its JUnit file: their `--junitxml` wins over ours.
+const RESULTS: &str = "build/test-results";
+/// Where those tasks run pytest: what it names lies below.
+const UNIT_TESTS: &str = "unit_tests";
 
 /// What is changed before it is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,40 +201,80 @@ impl<'a> Bench<'a> {
         variables: &[(String, String)],
         check: &'static Check,
     ) -> Result<Outcome> {
-        let Connector {
-            name, directory, ..
-        } = self.connector;
-        let root = &self.context.repo.root;
+        let name = &self.connector.name;
+        let directory = self.context.repo.root.join(&self.connector.directory);
+        let results = directory.join(RESULTS);
         remove_file(&environment.junit())?;
+        let before = junit_files(&results);
         let step = self.context.report.step(format!("{name} {task}"));
-        let finished = self
-            .poe
-            .run(&root.join(directory), task, variables, LIMIT)?;
-        let junit = fs::read_to_string(environment.junit()).ok();
+        let finished = self.poe.run(&directory, task, variables, LIMIT)?;
+        let code = finished.status.code();
+        if code.is_some_and(|code| NO_PROGRAM.contains(&code)) {
+            step.failed();
+            let help = format!("install what the poe task `{task}` starts");
+            return Ok(Outcome::Unknown(finished.error().help(help).into()));
+        }
+        let junit = match tool {
+            Tool::UnitTests => fs::read_to_string(environment.junit()).ok().or_else(|| {
+                let now = junit_files(&results);
+                let (path, _) = now.difference(&before).next()?;
+                fs::read_to_string(path).ok()
+            }),
+            _ => None,
+        };
         let tests = junit.as_deref().and_then(tools::tests_run);
-        if finished.status.success() && finished.timed_out.is_none() {
+        let passed = finished.status.success() && finished.timed_out.is_none();
+        let none_collected = tool == Tool::UnitTests && code == Some(NO_TESTS);
+        if tests.unwrap_or(0) == 0 && none_collected || tests == Some(0) && passed {
+            step.done("no tests");
+            return Ok(Outcome::Skipped("there are no tests to run".to_owned()));
+        }
+        if passed {
             let said = tests.map_or_else(|| "ok".to_owned(), |count| format!("{count} tests"));
             step.done(&said);
             return Ok(Outcome::Passed(said));
         }
-        if finished.status.code() == Some(NO_TESTS) && tests == Some(0) {
-            step.done("no tests");
-            return Ok(Outcome::Skipped("there are no tests".to_owned()));
-        }
         step.failed();
-        let output = both(&finished);
+        let defects = self.defects(tool, &finished, junit.as_deref());
+        Ok(failed(check, self.connector, defects))
+    }
+
+    /// What made a task fail.
+    fn defects(&self, tool: Tool, finished: &Finished, junit: Option<&str>) -> Vec<Defect> {
+        let (root, directory) = (&self.context.repo.root, &self.connector.directory);
+        let output = both(finished);
         let run = TaskRun {
             ending: &finished.ending(),
             output: &output,
-            junit: junit.as_deref(),
+            junit,
         };
         let defined_in = ["poe_tasks.toml", "pyproject.toml"]
             .into_iter()
             .find(|file| root.join(directory).join(file).is_file());
-        let defects =
+        let mut defects =
             tools::task_defects(tool, &run, directory, defined_in.unwrap_or("metadata.yaml"));
-        Ok(failed(check, self.connector, defects))
+        for defect in &mut defects {
+            let Ok(file) = defect.file.strip_prefix(directory) else {
+                continue;
+            };
+            let below = directory.join(UNIT_TESTS).join(file);
+            if !root.join(&defect.file).exists() && root.join(&below).exists() {
+                defect.file = below;
+            }
+        }
+        defects
     }
+}
+
+/// The XML files in a directory, each with when it was written.
+fn junit_files(directory: &Utf8Path) -> BTreeSet<(Utf8PathBuf, SystemTime)> {
+    let entries = directory.read_dir_utf8().into_iter().flatten().flatten();
+    let files = entries.filter(|entry| entry.path().extension() == Some("xml"));
+    let file = |entry: camino::Utf8DirEntry| {
+        let modified = entry.metadata().ok()?.modified().ok()?;
+        Some((entry.into_path(), modified))
+    };
+    files.filter_map(file).collect()
 }
 
 /// What a program printed on both streams.

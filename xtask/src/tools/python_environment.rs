@@ -97,11 +97,13 @@ impl PythonEnvironment {
         let programs = std::env::join_paths(programs).context("put the environment on PATH")?;
         let cache = |name: &str| self.directory.join("caches").join(name).into_string();
         let path: Vec<&str> = path.iter().map(|directory| directory.as_str()).collect();
+        // pytest takes it apart as a shell would (shlex.split).
+        let quoted = |path: &str| format!("'{}'", path.replace('\'', r"'\''"));
         let pytest = format!(
             "{} -o cache_dir={} -o junit_family=xunit1 --junitxml={}",
             std::env::var("PYTEST_ADDOPTS").unwrap_or_default(),
-            cache("pytest"),
-            self.junit()
+            quoted(&cache("pytest")),
+            quoted(self.junit().as_str())
         );
         Ok([
             ("PATH", programs.to_string_lossy().into_owned()),
@@ -149,5 +151,20 @@ mod tests {
                 assert!(of(cache).starts_with("/environment/caches/"));
             }
         }
+    }
+
+    #[test]
+    fn pytest_gets_each_path_as_one_word() {
+        let environment = PythonEnvironment::at("/a b/it's".into());
+        let variables = environment.variables("uv".into(), &[]).unwrap();
+        let mut variables = variables.into_iter();
+        let (_, options) = variables
+            .find(|(name, _)| name == "PYTEST_ADDOPTS")
+            .unwrap();
+        let shell = Shell::new().unwrap();
+        let script = format!("printf '%s\n' {options}");
+        let words = cmd!(shell, "sh -c {script}").read().unwrap();
+        let ours = "-o\ncache_dir=/a b/it's/caches/pytest\n-o\njunit_family=xunit1\n--junitxml=/a b/it's/junit.xml";
+        assert!(words.ends_with(ours), "{words}");
     }
 }

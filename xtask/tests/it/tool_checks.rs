@@ -118,6 +118,61 @@ fn what_tasks_print_becomes_findings_at_their_places() {
     );
 }
 
+/// As Airbyte's own tasks do: pytest runs below unit_tests, and its JUnit file lies where `--junitxml` of the task says.
+#[test]
+fn a_task_may_write_its_junit_file_where_airbytes_do() {
+    let junit = |case: &str| {
+        format!(
+            "<testsuites><testsuite><testcase name=\"test_no\" file=\"test_a.py\" line=\"3\">{case}</testcase></testsuite></testsuites>"
+        )
+    };
+    let writes = |code: u8| {
+        format!(
+            "test-unit-tests cp junit.xml build/test-results/pytest-unit-tests-junit.xml; exit {code}\n"
+        )
+    };
+    let failed =
+        junit("<failure message=\"assert 1 == 2\">\ntest_a.py:6: AssertionError</failure>");
+    let repo = with_tasks(&writes(1))
+        .file(&format!("{DIRECTORY}/unit_tests/test_a.py"), "")
+        .file(
+            &format!("{DIRECTORY}/build/test-results/earlier.xml"),
+            &junit(""),
+        )
+        .file(&format!("{DIRECTORY}/junit.xml"), &failed);
+    let only = ["--only", "unit-tests", "--output-format", "json"];
+    let found = check(&repo, &only).code(1).json()["findings"].clone();
+    assert_eq!(
+        found[0]["file"],
+        format!("{DIRECTORY}/unit_tests/test_a.py")
+    );
+    assert_eq!(
+        (&found[0]["line"], &found[0]["message"]),
+        (&6.into(), &"test_no: assert 1 == 2".into())
+    );
+    let repo = repo
+        .file(&format!("{DIRECTORY}/tasks"), &writes(0))
+        .file(&format!("{DIRECTORY}/junit.xml"), &junit("<skipped/>"));
+    check(&repo, &only)
+        .code(0)
+        .says("unit-tests is skipped: there are no tests to run");
+}
+
+#[test]
+fn a_suite_without_tests_is_skipped_and_one_without_its_program_unknown() {
+    let only = ["--only", "unit-tests", "--output-format", "json"];
+    check(&with_tasks("test-unit-tests exit 5\n"), &only)
+        .code(0)
+        .says("unit-tests is skipped: there are no tests to run");
+    let document = check(&with_tasks("test-unit-tests no-such-program\n"), &only)
+        .code(3)
+        .says("exited with 127")
+        .says("help: install what the poe task `test-unit-tests` starts")
+        .json();
+    assert_eq!(document["findings"].as_array().unwrap().len(), 0);
+    assert_eq!(document["not_run"][0]["reason"], "unknown");
+}
+
 #[test]
 fn a_missing_task_is_skipped_and_said() {
     let repo = with_tasks("format-check true\n");
