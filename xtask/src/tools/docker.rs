@@ -102,13 +102,11 @@ impl Engine {
         }
     }
 
-    /// The private configuration of a run that logs in; made when it is first asked for.
-    pub fn private_configuration(&self) -> Result<&Login> {
-        if self.login.get().is_none() {
-            // Whoever comes second throws an equal one away.
-            let _ = self.login.set(Login::new()?);
-        }
-        self.login.get().context("a login was just made")
+    /// Gives the client a private configuration for a run that logs in to `registries`.
+    pub fn make_private(&self, registries: &[&str]) -> Result<()> {
+        // Whoever comes second throws an equal one away.
+        let _ = self.login.set(Login::new(registries)?);
+        Ok(())
     }
 
     /// What DOCKER_CONFIG is for those who share the run's logins; None leaves it as it is.

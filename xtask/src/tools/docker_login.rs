@@ -11,6 +11,8 @@ use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
+use super::registry::docker_server;
+
 const CONFIG: &str = "config.json";
 
 /// A private DOCKER_CONFIG.
@@ -20,18 +22,19 @@ pub struct Login {
 }
 
 impl Login {
-    /// A copy of docker's own configuration, with the logins of DOCKER_AUTH_CONFIG, which old clients don't read.
-    pub fn new() -> Result<Login> {
+    /// A copy of docker's own configuration, with the logins of DOCKER_AUTH_CONFIG, which old clients don't read. A
+    /// `docker login` to one of `registries` stays in it.
+    pub fn new(registries: &[&str]) -> Result<Login> {
         let directory = tempfile::tempdir().context("make a private directory for docker")?;
         let own = own_directory();
         let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
-        let mut texts = vec![];
+        let mut kept = String::new();
         if let Some(own) = own.filter(|own| own.is_dir()) {
             let entries = own.read_dir().with_context(|| format!("read {own:?}"))?;
             for entry in entries {
                 let entry = entry.with_context(|| format!("read {own:?}"))?;
                 if entry.file_name() == CONFIG {
-                    texts.push(read(&entry.path()));
+                    kept = read(&entry.path());
                 } else {
                     // Contexts, builders and plugins are the user's own.
                     let path = entry.path();
@@ -41,12 +44,13 @@ impl Login {
                 }
             }
         }
-        texts.extend(env::var("DOCKER_AUTH_CONFIG").ok());
+        let given = env::var("DOCKER_AUTH_CONFIG").unwrap_or_default();
         let mut file = fs::OpenOptions::new();
         let path = directory.path().join(CONFIG);
         let file = file.write(true).create_new(true).mode(0o600).open(path);
         let file = file.context("write docker's configuration")?;
-        serde_json::to_writer(file, &merged(&texts)).context("write docker's configuration")?;
+        serde_json::to_writer(file, &merged(&kept, &given, registries))
+            .context("write docker's configuration")?;
         Ok(Login { directory })
     }
 
@@ -62,56 +66,86 @@ fn own_directory() -> Option<PathBuf> {
     named.or_else(|| Some(Path::new(&variable("HOME")?).join(".docker")))
 }
 
-/// docker's configuration with the logins of all texts, the last one's first. A credential store would keep what is
-/// logged in to here, so it only answers for the registries that it has already.
-fn merged(texts: &[String]) -> Value {
-    let parsed = texts
-        .iter()
-        .filter_map(|text| serde_json::from_str::<Map<String, Value>>(text).ok());
-    let mut whole = Map::new();
-    for mut next in parsed {
-        let table = |value: Option<Value>| match value {
-            Some(Value::Object(map)) => map,
-            _ => Map::new(),
-        };
-        let mut auths = table(whole.remove("auths"));
-        let mut helpers = table(next.remove("credHelpers"));
-        let theirs = table(next.remove("auths"));
-        if let Some(store) = next.remove("credsStore") {
-            for server in theirs.keys() {
-                helpers.entry(server.clone()).or_insert(store.clone());
-            }
-        }
-        auths.extend(theirs);
-        whole.extend(next);
-        whole.insert("auths".into(), auths.into());
-        if !helpers.is_empty() {
-            whole.insert("credHelpers".into(), helpers.into());
-        }
+/// docker's own configuration with the logins that are given, which come first. They and what `registries` are logged in
+/// to with stay here: where the helper of a server is `""` docker asks and fills no credential store, and where there are
+/// helpers it looks for no other (docker/cli, `getConfiguredCredentialStore` and `ContainsAuth`).
+fn merged(own: &str, given: &str, registries: &[&str]) -> Value {
+    let parse = |text| serde_json::from_str::<Map<String, Value>>(text).unwrap_or_default();
+    let table = |whole: &mut Map<String, Value>, key: &str| match whole.remove(key) {
+        Some(Value::Object(table)) => table,
+        _ => Map::new(),
+    };
+    let (mut whole, mut given) = (parse(own), parse(given));
+    let mut auths = table(&mut whole, "auths");
+    let mut helpers = table(&mut whole, "credHelpers");
+    let mut logins = table(&mut given, "auths");
+    let store = given.remove("credsStore").unwrap_or_else(|| json!(""));
+    logins.retain(|_, login| store != json!("") || *login != json!({}));
+    for server in logins.keys() {
+        // docker asks for the host of what may be a URL here.
+        let (_, rest) = server.split_once("://").unwrap_or(("", server));
+        let (host, _) = rest.split_once('/').unwrap_or((rest, ""));
+        helpers.extend([server, host].map(|name| (name.to_owned(), store.clone())));
     }
-    if whole.is_empty() {
-        json!({})
-    } else {
-        whole.into()
-    }
+    helpers.extend(table(&mut given, "credHelpers"));
+    let servers = registries.iter().map(|registry| docker_server(registry));
+    helpers.extend(servers.map(|server| (server.to_owned(), json!(""))));
+    auths.extend(logins);
+    whole.extend(given);
+    whole.insert("auths".into(), auths.into());
+    whole.insert("credHelpers".into(), helpers.into());
+    whole.into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const HUB: &str = "https://index.docker.io/v1/";
+
     #[test]
-    fn a_store_keeps_answering_for_what_it_has_and_gets_nothing_new() {
-        let own = r#"{"credsStore": "desktop", "currentContext": "x", "auths": {"ghcr.io": {}, "quay.io": {"auth": "YQ=="}}}"#;
-        let given = r#"{"auths": {"quay.io": {"auth": "Yg=="}}}"#;
-        assert_eq!(
-            merged(&[own.to_owned(), given.to_owned(), "not JSON".to_owned()]),
-            json!({
-                "currentContext": "x",
-                "auths": {"ghcr.io": {}, "quay.io": {"auth": "Yg=="}},
-                "credHelpers": {"ghcr.io": "desktop", "quay.io": "desktop"},
-            })
-        );
-        assert_eq!(merged(&[]), json!({}));
+    fn what_the_environment_gives_stays_in_the_file_and_the_users_store_answers_for_the_rest() {
+        let store = r#"{"credsStore": "desktop", "currentContext": "x",
+            "auths": {"https://index.docker.io/v1/": {}, "quay.io": {"auth": "YQ=="}}}"#;
+        let helpers = r#"{"credHelpers": {"ghcr.io": "desktop", "gcr.io": "gcloud"}}"#;
+        for (own, given, registries, expected) in [
+            (
+                store,
+                "not JSON",
+                &["docker.io", "127.0.0.1:5000"][..],
+                json!({
+                    "credsStore": "desktop",
+                    "currentContext": "x",
+                    "auths": {HUB: {}, "quay.io": {"auth": "YQ=="}},
+                    "credHelpers": {HUB: "", "127.0.0.1:5000": ""},
+                }),
+            ),
+            (
+                "",
+                "",
+                &["docker.io"],
+                json!({"auths": {}, "credHelpers": {HUB: ""}}),
+            ),
+            (
+                helpers,
+                r#"{"auths": {"https://ghcr.io": {"auth": "Yg=="}, "gcr.io": {}}, "credHelpers": {"quay.io": "ours"}}"#,
+                &[],
+                json!({
+                    "auths": {"https://ghcr.io": {"auth": "Yg=="}},
+                    "credHelpers": {"https://ghcr.io": "", "ghcr.io": "", "gcr.io": "gcloud", "quay.io": "ours"},
+                }),
+            ),
+            (
+                helpers,
+                r#"{"auths": {"gcr.io": {}}, "credsStore": "ours"}"#,
+                &[],
+                json!({
+                    "auths": {"gcr.io": {}},
+                    "credHelpers": {"ghcr.io": "desktop", "gcr.io": "ours"},
+                }),
+            ),
+        ] {
+            assert_eq!(merged(own, given, registries), expected, "{own} {given}");
+        }
     }
 }

@@ -221,16 +221,16 @@ impl<'a> Publishing<'a> {
         if hosts.is_empty() {
             return Ok(());
         }
+        let given = |host| Some((host, credentials.given_for(host)?));
+        let given: Vec<_> = hosts.into_iter().filter_map(given).collect();
         let engine = &self.context.engine;
-        engine.private_configuration()?;
-        for host in hosts {
-            if let Some(credential) = credentials.given_for(host) {
-                let (policy, report) = (self.registries.policy(), self.context.report);
-                let done = engine.log_in(host, credential, policy, &|line| report.note(line));
-                match (done, self.flags.mode()) {
-                    (Err(error), Mode::DryRun) => report.warning(format_args!("{error:#}")),
-                    (done, _) => done?,
-                }
+        engine.make_private(&given.iter().map(|(host, _)| *host).collect::<Vec<_>>())?;
+        for (host, credential) in given {
+            let (policy, report) = (self.registries.policy(), self.context.report);
+            let done = engine.log_in(host, credential, policy, &|line| report.note(line));
+            match (done, self.flags.mode()) {
+                (Err(error), Mode::DryRun) => report.warning(format_args!("{error:#}")),
+                (done, _) => done?,
             }
         }
         Ok(())

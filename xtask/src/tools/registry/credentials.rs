@@ -10,6 +10,15 @@ use super::address::{is_docker_hub, is_loopback};
 /// Docker's configuration names Docker Hub by this address.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
+/// What docker's configuration calls a registry.
+pub fn docker_server(registry: &str) -> &str {
+    if is_docker_hub(registry) {
+        DOCKER_HUB
+    } else {
+        registry
+    }
+}
+
 /// What a registry is told.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credential {
@@ -101,11 +110,7 @@ impl Credentials {
         if let Some(hub) = self.given_for(registry) {
             return Ok(Some(hub.clone()));
         }
-        let server = if is_docker_hub(registry) {
-            DOCKER_HUB
-        } else {
-            registry
-        };
+        let server = docker_server(registry);
         for text in &self.configurations {
             match get_credential_from_reader(text.as_bytes(), server) {
                 Ok(DockerCredential::UsernamePassword(username, password)) => {

@@ -27,7 +27,7 @@ pub use self::{
     address::{is_docker_hub, is_loopback},
     attachments::Attachment,
     blob_sources::BlobSources,
-    credentials::{Credential, Credentials},
+    credentials::{Credential, Credentials, docker_server},
     push::{From, Pushed, push_layout},
 };
 use self::{challenge::Challenge, limiter::Limiter};
