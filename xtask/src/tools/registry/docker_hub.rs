@@ -4,12 +4,15 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use super::{
-    Registries,
+    Registries, address,
     session::{Scope, expect, read_document},
     tagged::Tagged,
 };
 use crate::{
-    model::image::{Digest, ImageRef, Tag},
+    model::{
+        image::{Digest, ImageRef, Tag},
+        manifest_document::ACCEPT,
+    },
     tools::retry::Failed,
 };
 
@@ -34,7 +37,7 @@ struct Image {
 }
 
 impl Registries<'_> {
-    /// What Docker Hub says a tag is; None when there is no such tag, or none that is public.
+    /// What Docker Hub says a tag is; None when there is no such tag, or none that the credentials may see.
     pub fn on_docker_hub(&self, image: &ImageRef, tag: &Tag) -> Result<Option<Tagged>> {
         let url = format!(
             "{}/v2/repositories/{}/tags/{tag}",
@@ -60,7 +63,10 @@ impl Registries<'_> {
             },
         )?;
         let Some(answer) = answer else {
-            return Ok(None);
+            return match self.is_private(image, tag)? {
+                true => self.on_registry(image, tag),
+                false => Ok(None),
+            };
         };
         let platforms = answer.images.into_iter().filter_map(|image| {
             let platform = format!("{}/{}", image.os, image.architecture)
@@ -76,6 +82,36 @@ impl Registries<'_> {
                 .digest(&super::Reference::Tag(tag.clone()))?,
         };
         Ok(digest.map(|digest| Tagged { digest, platforms }))
+    }
+
+    /// Whether there are credentials that show the registry's own API a tag that is not public. It denies those without
+    /// a right to a repository, whether there is one or not.
+    fn is_private(&self, image: &ImageRef, tag: &Tag) -> Result<bool> {
+        let ImageRef {
+            registry,
+            repository,
+            ..
+        } = image;
+        if self.credentials.of(registry)?.is_none() {
+            return Ok(false);
+        }
+        let url = format!(
+            "{}/v2/{repository}/manifests/{tag}",
+            address::base(registry)
+        );
+        self.send(
+            registry,
+            &Scope(format!("repository:{repository}:pull")),
+            &format!("HEAD {url}"),
+            |authorization| {
+                let request = self.asking.head(&url).header("accept", ACCEPT);
+                match authorization {
+                    Some(value) => request.header("authorization", value).call(),
+                    None => request.call(),
+                }
+            },
+            |response| Ok(expect(response, &[200, 401, 403, 404])?.status() == 200),
+        )
     }
 }
 
@@ -93,6 +129,7 @@ mod tests {
         },
     };
 
+    const INDEX: &str = "application/vnd.oci.image.index.v1+json";
     const POLICY: Policy = Policy {
         tries: 3,
         total: Duration::from_secs(10),
@@ -115,7 +152,7 @@ mod tests {
         )
     }
 
-    /// Asks a Docker Hub that answers so; the result, what was said of retries, and the requests.
+    /// Asks a Docker Hub whose API and registry answer so; the result, what was said of retries, and the requests.
     fn ask(answers: Vec<Answer>) -> (Result<Option<Tagged>>, Vec<String>, Vec<String>) {
         let server = Server::start(answers);
         let said = Mutex::new(Vec::new());
@@ -124,8 +161,8 @@ mod tests {
         let registries = Registries::new(Credentials::hub("me", "secret"), say)
             .with_patience(POLICY, Duration::from_millis(400))
             .with_docker_hub(url.as_str().trim_end_matches('/'));
-        let image = "docker.io/airbyte/source-faker".parse().unwrap();
-        let result = registries.tagged(&image, &"1.0.0".parse().unwrap());
+        let image = format!("{}/airbyte/source-faker", url.authority());
+        let result = registries.on_docker_hub(&image.parse().unwrap(), &"1.0.0".parse().unwrap());
         drop(registries);
         (result, said.into_inner().unwrap(), server.requests())
     }
@@ -145,8 +182,61 @@ mod tests {
         let start = "GET /v2/repositories/airbyte/source-faker/tags/1.0.0 HTTP/1.1";
         assert!(requests[0].starts_with(start), "{requests:?}");
         assert!(!requests[0].to_lowercase().contains("authorization"));
-        let (missing, _, requests) = ask(vec![Answer::status(404); 3]);
-        assert_eq!((missing.unwrap(), requests.len()), (None, 1));
+    }
+
+    #[test]
+    fn what_is_not_public_is_asked_of_the_registry_with_the_credentials() {
+        let hex = "b".repeat(64);
+        let index = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{INDEX}","manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json",
+            "digest":"sha256:{hex}","size":2,"platform":{{"os":"linux","architecture":"amd64"}}}}]}}"#
+        );
+        let digest = Digest::of(index.as_bytes());
+        let head = |digest: &str| {
+            Answer::ok(INDEX, "").header(&format!("Docker-Content-Digest: {digest}"))
+        };
+        let asks = Answer::status(401).header("WWW-Authenticate: Basic realm=\"x\"");
+        let there = vec![
+            Answer::status(404),
+            asks.clone(),
+            head(&digest.to_string()),
+            head(&digest.to_string()),
+            Answer::ok(INDEX, index),
+            head(&format!("sha256:{hex}")),
+        ];
+        let (private, said, requests) = ask(there);
+        let private = private.unwrap().unwrap();
+        assert_eq!(private.digest, digest);
+        assert_eq!(private.platforms.len(), 1);
+        assert!(said.is_empty());
+        let path = "/v2/airbyte/source-faker/manifests";
+        let first_lines = requests
+            .iter()
+            .map(|request| request.lines().next().unwrap());
+        assert_eq!(
+            first_lines.collect::<Vec<_>>(),
+            [
+                "GET /v2/repositories/airbyte/source-faker/tags/1.0.0 HTTP/1.1".to_owned(),
+                format!("HEAD {path}/1.0.0 HTTP/1.1"),
+                format!("HEAD {path}/1.0.0 HTTP/1.1"),
+                format!("HEAD {path}/1.0.0 HTTP/1.1"),
+                format!("GET {path}/{digest} HTTP/1.1"),
+                format!("HEAD {path}/sha256:{hex} HTTP/1.1"),
+            ]
+        );
+        let authorized =
+            |request: &String| request.to_lowercase().contains("authorization: basic ");
+        assert!(requests[2..].iter().all(authorized), "{requests:?}");
+        for refusal in [
+            vec![Answer::status(404)],
+            vec![asks.clone(), Answer::status(401)],
+            vec![asks, Answer::status(403)],
+        ] {
+            let answers = [vec![Answer::status(404)], refusal].concat();
+            let (absent, said, requests) = ask(answers.clone());
+            assert_eq!((absent.unwrap(), requests.len()), (None, answers.len()));
+            assert!(said.is_empty());
+        }
     }
 
     #[test]

@@ -33,6 +33,11 @@ impl Registries<'_> {
         if is_docker_hub(&image.registry) {
             return self.on_docker_hub(image, tag);
         }
+        self.on_registry(image, tag)
+    }
+
+    /// The same, by the API that every registry has.
+    pub fn on_registry(&self, image: &ImageRef, tag: &Tag) -> Result<Option<Tagged>> {
         let repository = self.repository(image);
         let Some(digest) = repository.digest(&Reference::Tag(tag.clone()))? else {
             return Ok(None);
