@@ -138,6 +138,23 @@ fn a_released_version_is_not_asked_for_what_comes_before_a_release() {
     .code(0);
 }
 
+/// The sandbox's registry is asked where a proxy is set and NO_PROXY names no loopback.
+#[test]
+fn a_registry_on_this_host_is_asked_without_the_proxy() {
+    let there = registry(&[
+        ("base/tags/list", r#"{"tags": ["1.0.0"]}"#),
+        ("base/manifests/1.0.0", OLD),
+    ]);
+    let repo = repo();
+    let mirrors = format!("mirrors=docker.io/airbyte={there}/airbyte");
+    repo.xtask()
+        .env("HOME", repo.scratch().to_str().unwrap())
+        .env("ALL_PROXY", "http://127.0.0.1:9")
+        .env("NO_PROXY", "")
+        .run(&["--config", &mirrors, "connector", "up-to-date", "--check"])
+        .code(0);
+}
+
 /// A fault is no finding for or against a connector, in any format.
 #[test]
 fn a_registry_that_does_not_answer_is_unknown() {

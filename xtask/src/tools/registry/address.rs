@@ -8,10 +8,13 @@ pub fn is_docker_hub(registry: &str) -> bool {
     )
 }
 
+/// The names of this host.
+pub const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+
 /// Whether the registry (host, with or without port) is on this host; such a one speaks plain HTTP, as docker has it.
 pub fn is_loopback(registry: &str) -> bool {
     let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
-    matches!(host, "localhost" | "127.0.0.1" | "[::1]")
+    LOOPBACK.contains(&host)
 }
 
 /// The base address of a registry's API.

@@ -24,7 +24,7 @@ use camino::Utf8PathBuf;
 use ureq::Agent;
 
 pub use self::{
-    address::{is_docker_hub, is_loopback},
+    address::{LOOPBACK, is_docker_hub, is_loopback},
     attachments::Attachment,
     blob_sources::BlobSources,
     credentials::{Credential, Credentials, docker_server},
