@@ -11,7 +11,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use xshell::{Shell, cmd};
 
 pub use self::revisions::{Revisions, commit};
-use super::process::Program;
+use super::process::{Finished, Program};
 use crate::model::problem::Problem;
 
 /// A clone of the repository at `root` as it is committed, in `directory`, which is not there yet. It shares the
@@ -122,9 +122,18 @@ pub fn version() -> Result<String> {
     Ok(printed.trim_start_matches("git version ").to_owned())
 }
 
+/// git without locks that would get in a user's way, with messages that can be recognised.
 fn git(root: &Utf8Path, args: &[&str]) -> Result<Program> {
     let shell = Shell::new().context("open a shell")?;
-    Ok(Program::from(cmd!(shell, "git -C {root} {args...}")))
+    let git = cmd!(shell, "git -C {root} --no-optional-locks {args...}");
+    Ok(Program::from(git).env("LC_ALL", "C"))
+}
+
+/// What `git rev-parse` comes to; None where there is no repository. One that git does not trust is none of those.
+fn rev_parse(root: &Utf8Path, args: &[&str]) -> Result<Option<Finished>> {
+    let finished = git(root, &[&["rev-parse"], args].concat())?.finish()?;
+    let nowhere = !finished.status.success() && finished.tail().contains("not a git repository");
+    Ok((!nowhere).then_some(finished))
 }
 
 /// `https://host/path` for the forms a remote's address is written in; None for a local path.

@@ -389,3 +389,18 @@ fn attestations_are_asked_of_buildkit_and_an_assembled_image_has_none() {
     repo.xtask().run(&build).code(0);
     assert!(repo.log().contains("--provenance=mode=max --sbom=false"));
 }
+
+#[test]
+fn a_repository_that_git_does_not_trust_is_an_error_and_not_none() {
+    let repo = one();
+    repo.commit(".");
+    let build = |owner: &str| {
+        repo.xtask()
+            .env("HOME", repo.scratch().to_str().unwrap())
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_TEST_ASSUME_DIFFERENT_OWNER", owner)
+            .run(&["connector", "build", "source-a", "--dry-run"])
+    };
+    build("0").code(0);
+    build("1").code(1).says("dubious ownership");
+}

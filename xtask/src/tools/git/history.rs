@@ -8,7 +8,10 @@ use std::{collections::HashSet, thread, time::Duration};
 use anyhow::{Context, Result, anyhow};
 use camino::Utf8Path;
 
-use super::super::{process::Program, pull_request::Target};
+use super::{
+    super::{process::Program, pull_request::Target},
+    git, rev_parse,
+};
 use crate::model::{
     change::{self, Change},
     problem::Problem,
@@ -73,24 +76,22 @@ struct Clone<'a> {
 
 impl<'a> Clone<'a> {
     fn open(root: &'a Utf8Path, say: &'a (dyn Fn(&str) + Sync)) -> Result<Clone<'a>> {
-        let facts = git(
+        let facts = rev_parse(
             root,
             &[
-                "rev-parse",
                 "--is-inside-work-tree",
                 "--is-shallow-repository",
                 "--show-prefix",
             ],
-        )?
-        .finish()?;
-        if !facts.status.success() && facts.tail().contains("not a git repository") {
+        )?;
+        let Some(facts) = facts else {
             let problem = Problem::usage(format!(
                 "{root} is not in a git repository, which would know what changed"
             ));
             return Err(problem
                 .help("name connectors, or list changed files with --files-from FILE")
                 .into());
-        }
+        };
         let facts = facts.success()?;
         let mut lines = facts.stdout.split(|b| *b == b'\n');
         if lines.next() != Some(b"true") {
@@ -375,10 +376,4 @@ fn unrelated(name: &str) -> Problem {
 /// SHA-1 or SHA-256, in hexadecimal.
 pub(super) fn is_commit_id(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
-/// git without locks that would get in a user's way, with messages that can be recognised.
-fn git(root: &Utf8Path, args: &[&str]) -> Result<Program> {
-    let args = [&["--no-optional-locks"], args].concat();
-    Ok(super::git(root, &args)?.env("LC_ALL", "C"))
 }

@@ -23,7 +23,7 @@ pub fn contents(root: &Utf8Path, files: &[Past]) -> Result<Vec<Option<Vec<u8>>>>
         false => format!("{}:./{}\n", past.commit, past.path),
     };
     let names: String = files.iter().map(name).collect();
-    let program = super::git(root, &["--no-optional-locks", "cat-file", "--batch"])?;
+    let program = super::git(root, &["cat-file", "--batch"])?;
     let printed = program.input(names).output()?;
     let contents = parse(&printed.stdout, files.len());
     contents.with_context(|| format!("read the output of `{}`", printed.line))

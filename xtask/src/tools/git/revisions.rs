@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{git, origin};
+use super::{git, origin, rev_parse};
 use crate::model::{
     change::{self, Change},
     revision::{Changed, Revision},
@@ -33,7 +33,14 @@ impl Revisions {
             head: None,
         };
         if let Some((prefix, commit)) = checked_out(root)? {
-            let status = ["status", "--porcelain=v2", "-z", "--", directory.as_str()];
+            let status = [
+                "status",
+                "--porcelain=v2",
+                "-z",
+                "--untracked-files=all",
+                "--",
+                directory.as_str(),
+            ];
             let status = git(root, &status)?.output()?;
             let changes = change::parse_status(&status.stdout)
                 .map_err(anyhow::Error::msg)
@@ -57,6 +64,7 @@ impl Revisions {
             &[
                 "log",
                 "-1",
+                "--no-show-signature",
                 "--date=format-local:%Y-%m-%dT%H:%M:%SZ",
                 "--format=%ct %cd %D",
                 "--",
@@ -85,12 +93,13 @@ pub fn commit(root: &Utf8Path) -> Result<Option<String>> {
 
 /// Where `root` lies in its work tree (empty, or with a slash at its end), and the commit.
 fn checked_out(root: &Utf8Path) -> Result<Option<(String, String)>> {
-    let arguments = ["rev-parse", "--quiet", "--show-prefix", "--verify", "HEAD"];
-    let parsed = git(root, &arguments)?.finish()?;
-    if !parsed.status.success() {
+    let arguments = ["--quiet", "--show-prefix", "--verify", "HEAD"];
+    // 1 is its "no such commit" (git-rev-parse(1), --quiet).
+    let parsed = rev_parse(root, &arguments)?.filter(|parsed| parsed.status.code() != Some(1));
+    let Some(parsed) = parsed else {
         return Ok(None);
-    }
-    let text = parsed.text();
+    };
+    let text = parsed.success()?.text();
     let text = text.trim_end();
     let (prefix, commit) = text.rsplit_once('\n').unwrap_or(("", text));
     Ok(Some((prefix.to_owned(), commit.to_owned())))
@@ -110,7 +119,81 @@ fn parse_changed(text: &str) -> Option<Changed> {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
     use super::*;
+    use crate::tools::git::init;
+
+    /// Signs and verifies anything, saying so as gpg does.
+    const GPG: &str = r#"#!/bin/sh
+case "$*" in
+*--verify*) echo "gpg: Good signature" >&2; echo "[GNUPG:] GOODSIG 1 n" ;;
+*) cat > /dev/null; printf '\n[GNUPG:] SIG_CREATED D\n' >&2; printf -- '-----BEGIN PGP SIGNATURE-----\n\nx\n-----END PGP SIGNATURE-----\n' ;;
+esac
+"#;
+
+    /// A repository with a connector that is committed.
+    fn repository(root: &Utf8Path) {
+        fs::create_dir_all(root.join("connectors/old")).unwrap();
+        fs::write(root.join("connectors/old/file"), "1").unwrap();
+        init(root).unwrap();
+    }
+
+    fn revision(root: &Utf8Path, connector: &str) -> Option<Revision> {
+        let revisions = Revisions::read(root, "connectors/*".into()).unwrap();
+        revisions.of(connector.into()).unwrap()
+    }
+
+    #[test]
+    fn what_git_does_not_know_is_dirty_also_as_a_whole_directory() {
+        let root = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(root.path()).unwrap();
+        repository(root);
+        fs::create_dir(root.join("connectors/new")).unwrap();
+        fs::write(root.join("connectors/new/file"), "1").unwrap();
+        for (connector, dirty) in [("connectors/old", false), ("connectors/new", true)] {
+            assert_eq!(
+                revision(root, connector).unwrap().dirty,
+                dirty,
+                "{connector}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_date_is_read_also_where_signatures_are_shown() {
+        let root = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(root.path()).unwrap();
+        repository(root);
+        let gpg = root.join(".git/gpg");
+        fs::write(&gpg, GPG).unwrap();
+        fs::set_permissions(&gpg, fs::Permissions::from_mode(0o700)).unwrap();
+        let settings = [
+            ["config", "gpg.program", gpg.as_str()],
+            ["config", "log.showSignature", "true"],
+            ["config", "user.name", "n"],
+            ["config", "user.email", "n@example.com"],
+        ];
+        for setting in settings {
+            git(root, &setting).unwrap().output().unwrap();
+        }
+        let sign = ["commit", "--quiet", "--amend", "--no-edit", "--gpg-sign"];
+        git(root, &sign).unwrap().output().unwrap();
+        let changed = revision(root, "connectors/old").unwrap().changed.unwrap();
+        assert!(
+            changed.epoch > 0 && changed.date.ends_with('Z'),
+            "{changed:?}"
+        );
+    }
+
+    #[test]
+    fn no_repository_and_no_commit_are_no_revision() {
+        let root = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(root.path()).unwrap();
+        assert_eq!(commit(root).unwrap(), None);
+        git(root, &["init", "--quiet"]).unwrap().output().unwrap();
+        assert_eq!(commit(root).unwrap(), None);
+    }
 
     #[test]
     fn the_edge_of_a_shallow_clone_is_told_from_a_commit() {
