@@ -16,6 +16,7 @@ mod monorepo;
 mod online;
 mod package;
 mod python;
+mod sandbox;
 mod seed_bugs;
 mod selection;
 mod sign;

@@ -150,29 +150,28 @@ impl<'a> Sandbox<'a> {
         })
     }
 
-    /// Stops what `up` started; names of what was stopped or removed.
+    /// Stops what `up` started, also when the directory it wrote to is gone; names of what was stopped or removed.
     pub fn down(&self, report: &Report) -> Result<Vec<String>> {
-        if !self.layout.root.exists() {
-            return Ok(Vec::new());
-        }
         let _lock = lock(&self.layout, report)?;
         self.stop()
     }
 
     /// As [`down`](Self::down), and removes all data.
     pub fn purge(&self, report: &Report) -> Result<Vec<String>> {
-        if !self.layout.root.exists() {
-            return Ok(Vec::new());
-        }
         let _lock = lock(&self.layout, report)?;
         let mut stopped = self.stop()?;
-        remove_directory(&self.layout.root)?;
-        stopped.push(self.layout.root.to_string());
+        if self.layout.root.exists() {
+            remove_directory(&self.layout.root)?;
+            stopped.push(self.layout.root.to_string());
+        }
         Ok(stopped)
     }
 
     fn stop(&self) -> Result<Vec<String>> {
         let mut stopped = Vec::new();
+        if !cfg!(target_os = "linux") {
+            return Ok(stopped);
+        }
         if registry::daemon(&self.layout).stop()? {
             stopped.push("registry".to_owned());
         }
@@ -352,13 +351,17 @@ fn require_linux_and_root() -> Result<()> {
     .into())
 }
 
-/// Held while a sandbox changes, so that two commands at once make one sandbox.
-fn lock(layout: &Layout, report: &Report) -> Result<fs::File> {
+/// Held while a sandbox changes, so that two commands at once make one sandbox. None without its directory, which
+/// comes before all else.
+fn lock(layout: &Layout, report: &Report) -> Result<Option<fs::File>> {
+    if !layout.root.exists() {
+        return Ok(None);
+    }
     let path = layout.file("lock");
     let file = fs::File::create(&path).with_context(|| format!("open {path}"))?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         report.note("waiting for another command that changes the sandbox");
         flock(&file, FlockOperation::LockExclusive).with_context(|| format!("lock {path}"))?;
     }
-    Ok(file)
+    Ok(Some(file))
 }
