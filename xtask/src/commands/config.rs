@@ -12,9 +12,9 @@ pub fn run(context: &Context, flags: &Json) -> Result<Exit> {
     } else {
         let rows = settings
             .iter()
-            .map(|s| vec![s.key.clone(), s.value.to_string(), s.origin.to_string()]);
+            .map(|s| vec![s.key.clone(), s.origin.to_string(), s.value.to_string()]);
         context.report.result(table(
-            &["SETTING", "VALUE", "FROM"],
+            &["SETTING", "FROM", "VALUE"],
             &rows.collect::<Vec<_>>(),
         ));
     }

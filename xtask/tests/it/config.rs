@@ -27,10 +27,11 @@ fn each_value_comes_with_where_it_is_from() {
             .collect::<Vec<_>>()
             .join(" ")
     };
-    assert_eq!(line("jobs "), "3 XTASK_JOBS");
-    assert_eq!(line("registry "), "\"ghcr.io/me\" flag");
-    assert_eq!(line("spec-timeout "), "7 Cargo.toml");
-    assert_eq!(line("scan.cutoff "), "\"high\" default");
+    assert_eq!(line("SETTING "), "FROM VALUE");
+    assert_eq!(line("jobs "), "XTASK_JOBS 3");
+    assert_eq!(line("registry "), "flag \"ghcr.io/me\"");
+    assert_eq!(line("spec-timeout "), "Cargo.toml 7");
+    assert_eq!(line("scan.cutoff "), "default \"high\"");
 }
 
 #[test]
