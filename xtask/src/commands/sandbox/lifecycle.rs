@@ -341,7 +341,7 @@ fn require_linux_and_root() -> Result<()> {
     })?;
     if missing.is_empty() {
         return Err(Problem::environment("the sandbox's engine runs as root")
-            .help("run `sudo --preserve-env cargo xtask sandbox up`, or leave --sandbox away to use an engine you have access to")
+            .help("run `sudo --preserve-env env PATH=\"$PATH\" cargo xtask sandbox up`, or leave --sandbox away to use an engine you have access to")
             .into());
     }
     Err(packages::by_hand(
