@@ -363,16 +363,22 @@ impl Fleet {
 
     /// The connectors, when none is broken; else every reason.
     pub fn whole(self) -> Result<Vec<Connector>> {
+        match self.problem() {
+            Some(problem) => Err(problem.into()),
+            None => Ok(self.connectors),
+        }
+    }
+
+    /// Every reason why a connector is broken, when one is.
+    pub fn problem(&self) -> Option<Problem> {
         let reasons: Vec<&str> = self
             .broken
             .iter()
             .flat_map(|broken| &broken.reasons)
             .map(String::as_str)
             .collect();
-        if reasons.is_empty() {
-            return Ok(self.connectors);
-        }
-        Err(Problem::usage(format!("metadata can't be used\n{}", reasons.join("\n"))).into())
+        let message = || format!("metadata can't be used\n{}", reasons.join("\n"));
+        (!reasons.is_empty()).then(|| Problem::usage(message()))
     }
 
     fn names(&self) -> impl Iterator<Item = &str> {

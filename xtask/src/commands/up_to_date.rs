@@ -1,6 +1,6 @@
 //! `connector up-to-date`: the newest base image, in the place where the old one stands.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use anyhow::Result;
 use semver::Version;
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     flags::{StandingFormat, UpToDate},
     model::{
-        connector::Connector,
+        connector::{BrokenConnector, Connector},
         image::ImageRef,
         problem::{Exit, Problem},
         step::Step,
@@ -32,69 +32,63 @@ struct Line<'a> {
     connector: &'a str,
     base_image: Option<&'a ImageRef>,
     #[serde(flatten)]
-    standing: &'a Standing,
+    standing: Standing,
     /// The connector's next version, with --bump.
     #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<&'a Version>,
+    version: Option<Version>,
+    /// The one that it has.
+    #[serde(skip)]
+    current: Option<&'a Version>,
 }
 
 pub fn run(context: &Context, flags: &UpToDate) -> Result<Exit> {
     let config = &context.resolved.config;
     let fleet = context.repo.load(config)?;
-    let connectors = fleet.select(&context.repo, config, &flags.names)?.whole()?;
-    let standings = ask(context, &connectors)?;
+    let fleet = fleet.select(&context.repo, config, &flags.names)?;
+    let standings = ask(context, &fleet.connectors)?;
     let mut edits = Edits::new(&context.repo.root);
-    let mut versions = BTreeMap::new();
-    for (connector, standing) in connectors.iter().zip(&standings) {
-        if let Standing::Behind { newest } = standing {
-            let version = update(context, flags, &mut edits, connector, newest)?;
-            versions.extend(version.map(|version| (connector.name.as_str(), version)));
-        }
+    let mut lines = Vec::new();
+    for (connector, standing) in fleet.connectors.iter().zip(standings) {
+        let version = match &standing {
+            Standing::Behind { newest } => update(context, flags, &mut edits, connector, newest)?,
+            _ => None,
+        };
+        lines.push(Line {
+            connector: connector.name.as_str(),
+            base_image: connector.metadata.base_image.as_ref(),
+            standing,
+            version,
+            current: Some(&connector.metadata.version),
+        });
     }
     if !flags.check {
         edits.write()?;
     }
-    let line = |(connector, standing): (&'_ Connector, &'_ Standing)| -> [String; 4] {
-        cells(connector, standing, versions.get(connector.name.as_str()))
-    };
+    lines.extend(fleet.broken.iter().map(Line::broken));
+    lines.sort_by_key(|line| line.connector);
     match flags.output_format {
-        StandingFormat::Json => {
-            let lines = connectors
-                .iter()
-                .zip(&standings)
-                .map(|(connector, standing)| Line {
-                    connector: connector.name.as_str(),
-                    base_image: connector.metadata.base_image.as_ref(),
-                    standing,
-                    version: versions.get(connector.name.as_str()),
-                });
-            context.report.json(&lines.collect::<Vec<_>>())?;
-        }
+        StandingFormat::Json => context.report.json(&lines)?,
         format => {
-            let rows = connectors
-                .iter()
-                .zip(&standings)
-                .map(line)
-                .map(|cells| cells.to_vec());
+            let rows = lines.iter().map(Line::cells);
             context.report.result(match format {
                 StandingFormat::Markdown => markdown(rows),
                 _ => table(&HEADER, &rows.collect::<Vec<_>>()),
             });
         }
     }
-    Ok(exit(context, flags, &standings))
+    Ok(exit(context, flags, &lines))
 }
 
 const HEADER: [&str; 4] = ["CONNECTOR", "STATE", "BASE IMAGE", "NEWEST"];
 
-fn exit(context: &Context, flags: &UpToDate, standings: &[Standing]) -> Exit {
-    let count = |is: fn(&Standing) -> bool| standings.iter().filter(|one| is(one)).count();
+fn exit(context: &Context, flags: &UpToDate, lines: &[Line]) -> Exit {
+    let count = |is: fn(&Standing) -> bool| lines.iter().filter(|one| is(&one.standing)).count();
     let behind = count(|one| matches!(one, Standing::Behind { .. }));
     let unknown = count(|one| matches!(one, Standing::Unknown { .. }));
     let became = if flags.check { "behind" } else { "moved" };
     context.report.note(format_args!(
         "{}: {behind} {became}, {unknown} unknown",
-        counted(standings.len(), "connector")
+        counted(lines.len(), "connector")
     ));
     match (unknown, behind) {
         (1.., _) => Exit::Environment,
@@ -180,23 +174,38 @@ fn ask(context: &Context, connectors: &[Connector]) -> Result<Vec<Standing>> {
         .collect())
 }
 
-fn cells(connector: &Connector, standing: &Standing, version: Option<&Version>) -> [String; 4] {
-    let declared = connector.metadata.base_image.as_ref();
-    let (state, newest) = match standing {
-        Standing::None => ("none", String::new()),
-        Standing::Current => ("current", String::new()),
-        Standing::Behind { newest } => ("behind", newest.to_string()),
-        Standing::Unknown { why } => ("unknown", why.clone()),
-    };
-    let name = match version {
-        Some(version) => format!(
-            "{} {} -> {version}",
-            connector.name, connector.metadata.version
-        ),
-        None => connector.name.to_string(),
-    };
-    let declared = declared.map(ToString::to_string).unwrap_or_default();
-    [name, state.to_owned(), declared, newest]
+impl Line<'_> {
+    fn broken(connector: &BrokenConnector) -> Line<'_> {
+        // Below its first line a reason shows the place.
+        let reasons = connector
+            .reasons
+            .iter()
+            .filter_map(|one| one.lines().next());
+        Line {
+            connector: &connector.name,
+            base_image: None,
+            standing: Standing::Unknown {
+                why: reasons.collect::<Vec<_>>().join("; "),
+            },
+            version: None,
+            current: None,
+        }
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let (state, newest) = match &self.standing {
+            Standing::None => ("none", String::new()),
+            Standing::Current => ("current", String::new()),
+            Standing::Behind { newest } => ("behind", newest.to_string()),
+            Standing::Unknown { why } => ("unknown", why.clone()),
+        };
+        let name = match (self.current, &self.version) {
+            (Some(current), Some(version)) => format!("{} {current} -> {version}", self.connector),
+            _ => self.connector.to_owned(),
+        };
+        let declared = self.base_image.map(ToString::to_string).unwrap_or_default();
+        vec![name, state.to_owned(), declared, newest]
+    }
 }
 
 fn markdown(rows: impl Iterator<Item = Vec<String>>) -> String {

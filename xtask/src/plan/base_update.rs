@@ -15,7 +15,7 @@ pub enum Standing {
     Behind {
         newest: ImageRef,
     },
-    /// The registry could not be asked.
+    /// The registry could not be asked, or metadata.yaml not be read.
     Unknown {
         why: String,
     },

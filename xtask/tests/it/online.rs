@@ -138,6 +138,47 @@ fn a_released_version_is_not_asked_for_what_comes_before_a_release() {
     .code(0);
 }
 
+/// A broken connector hides nothing of the others.
+#[test]
+fn metadata_that_can_not_be_read_is_unknown_and_the_others_are_told() {
+    let there = registry(&[
+        ("base/tags/list", r#"{"tags": ["1.0.0"]}"#),
+        ("base/manifests/1.0.0", OLD),
+    ]);
+    let file = format!("{CONNECTORS}/source-about/metadata.yaml");
+    let repo = repo().file(&file, "data: [");
+    let with = |format: &str| {
+        let flags = ["up-to-date", "--check", "--output-format", format];
+        run(&repo, &there, &flags)
+            .code(3)
+            .says("3 connectors: 0 behind, 1 unknown")
+    };
+    let reason = format!("{file}:2:1: while parsing a node, did not find expected node content");
+    for (format, end) in [("markdown", " |"), ("text", "")] {
+        let printed = with(format).stdout;
+        let mut rows = printed.lines();
+        let row = rows.find(|row| row.contains("source-about")).unwrap();
+        assert!(
+            row.contains(" unknown ") && row.ends_with(&format!("{reason}{end}")),
+            "{printed}"
+        );
+        assert!(rows.next().unwrap().contains("source-b"), "{printed}");
+    }
+    let lines = with("json").json();
+    let states = [0, 1, 2].map(|at| [&lines[at]["connector"], &lines[at]["state"]]);
+    let expected = [
+        ["source-a", "current"],
+        ["source-about", "unknown"],
+        ["source-b", "current"],
+    ];
+    assert_eq!(states, expected);
+
+    run(&repo, &there, &["rescan"])
+        .code(2)
+        .says("of 2 connectors are published")
+        .says(&format!("error: metadata can't be used\n{reason}"));
+}
+
 /// The sandbox's registry is asked where a proxy is set and NO_PROXY names no loopback.
 #[test]
 fn a_registry_on_this_host_is_asked_without_the_proxy() {

@@ -15,10 +15,12 @@ use crate::{
     },
 };
 
-/// Every connector that is published, or those that are named; nothing is built or pulled.
+/// Every connector that is published, or those that are named; nothing is built or pulled. One whose metadata can't be
+/// used keeps no other from being asked about.
 pub fn run(context: &Context, flags: &Rescan) -> Result<Exit> {
     let fleet = selection::chosen(context, &flags.selection, Pages::Ignore)?;
-    let connectors = fleet.whole()?;
+    let problem = fleet.problem();
+    let connectors = fleet.connectors;
     let say = |line: &str| context.report.note(line);
     let registries = Registries::new(Credentials::gather()?, say);
     let scans = Scans::open(context, &registries)?;
@@ -40,5 +42,11 @@ pub fn run(context: &Context, flags: &Rescan) -> Result<Exit> {
         "{} of {all} connectors are published",
         published.len()
     ));
-    report(context, flags.output_format, &published, &outcomes)
+    let exit = report(context, flags.output_format, &published, &outcomes)?;
+    let Some(problem) = problem else {
+        return Ok(exit);
+    };
+    let exit = exit.max(problem.exit);
+    context.report.error(&problem.into());
+    Ok(exit)
 }
