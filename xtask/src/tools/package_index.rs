@@ -163,7 +163,7 @@ impl PackageIndex {
             return Ok(Arc::clone(files));
         }
         let authorization = index.authorization()?;
-        let read = retry::retry(&self.policy, &Clock::default(), || {
+        let read = retry::retry(&self.policy, &Clock, || {
             while_doing(
                 self.read_page(&address, texts, authorization.as_ref()),
                 &format!("GET {address}"),
@@ -234,7 +234,7 @@ impl PackageIndex {
         wanted: &LockedFile,
         into: &mut std::fs::File,
     ) -> Result<String> {
-        retry::retry(&self.policy, &Clock::default(), || {
+        retry::retry(&self.policy, &Clock, || {
             while_doing(
                 self.attempt(url, authorization, wanted, into),
                 &format!("GET {url}"),

@@ -15,7 +15,7 @@ use super::process::check_interrupted;
 pub struct Policy {
     /// Attempts in all, the first one included.
     pub tries: u32,
-    /// No wait begins that would end later than this after the start.
+    /// All waits together; what the attempts take does not count, so that a long transfer is tried again too.
     pub total: Duration,
     /// Longest wait before the second attempt; it doubles with each one after that.
     pub first: Duration,
@@ -67,8 +67,6 @@ impl Failed {
 
 /// Time and chance, so that tests need neither.
 pub trait Waiting {
-    /// Time since some fixed moment.
-    fn now(&self) -> Duration;
     /// Returns after this long, or with an error when Ctrl-C was pressed.
     fn wait(&self, time: Duration) -> Result<()>;
     /// At least 0 and below 1.
@@ -79,19 +77,9 @@ pub trait Waiting {
 
 /// The real clock.
 #[derive(Debug)]
-pub struct Clock(Instant);
-
-impl Default for Clock {
-    fn default() -> Clock {
-        Clock(Instant::now())
-    }
-}
+pub struct Clock;
 
 impl Waiting for Clock {
-    fn now(&self) -> Duration {
-        self.0.elapsed()
-    }
-
     fn wait(&self, time: Duration) -> Result<()> {
         let end = Instant::now() + time;
         loop {
@@ -112,32 +100,23 @@ impl Waiting for Clock {
 
 /// A clock that says of `what` that it is tried again, and why.
 pub struct SayingClock<'a> {
-    pub clock: Clock,
     pub what: &'a str,
     pub say: &'a (dyn Fn(&str) + Sync),
 }
 
 impl<'a> SayingClock<'a> {
     pub fn new(what: &'a str, say: &'a (dyn Fn(&str) + Sync)) -> SayingClock<'a> {
-        SayingClock {
-            clock: Clock::default(),
-            what,
-            say,
-        }
+        SayingClock { what, say }
     }
 }
 
 impl Waiting for SayingClock<'_> {
-    fn now(&self) -> Duration {
-        self.clock.now()
-    }
-
     fn wait(&self, time: Duration) -> Result<()> {
-        self.clock.wait(time)
+        Clock.wait(time)
     }
 
     fn random(&self) -> f64 {
-        self.clock.random()
+        Clock.random()
     }
 
     fn again(&self, error: &Error, wait: Duration) {
@@ -159,7 +138,7 @@ pub fn retry<T>(
     waiting: &impl Waiting,
     mut attempt: impl FnMut() -> Result<T, Failed>,
 ) -> Result<T> {
-    let start = waiting.now();
+    let mut waited = Duration::ZERO;
     for number in 1.. {
         check_interrupted()?;
         let Failed { error, next } = match attempt() {
@@ -178,15 +157,16 @@ pub fn retry<T>(
             return Err(error.context(tried));
         }
         let wait = asked + backoff(policy, number).mul_f64(waiting.random());
-        if (waiting.now() - start) + wait > policy.total {
+        if waited + wait > policy.total {
             return Err(error.context(format!(
-                "{tried}; the next attempt would come {} s later, after the {} s allowed",
+                "{tried}; the next attempt would come {} s later, more than the {} s of waiting allowed",
                 wait.as_secs(),
                 policy.total.as_secs()
             )));
         }
         waiting.again(&error, wait);
         waiting.wait(wait)?;
+        waited += wait;
     }
     unreachable!("the loop ends by returning")
 }
@@ -239,8 +219,11 @@ fn says_transient(message: &str) -> bool {
     status || last.ends_with(": eof") || FAULTS.iter().any(|fault| last.contains(fault))
 }
 
-/// How long a response asks to be left alone: Retry-After in seconds or as a date (RFC 9110, 10.2.3), or Docker
-/// Hub's X-Retry-After as a Unix time.
+/// More than any policy waits, and little enough to be added to any moment.
+const LONGEST_ASKED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long a response asks to be left alone, a day at most: Retry-After in seconds or as a date (RFC 9110, 10.2.3),
+/// or Docker Hub's X-Retry-After as a Unix time.
 pub fn asked_wait(
     retry_after: Option<&str>,
     x_retry_after: Option<&str>,
@@ -255,7 +238,7 @@ pub fn asked_wait(
     let hub = x_retry_after
         .and_then(|text| text.trim().parse().ok())
         .map(until);
-    header.or(hub).unwrap_or_default()
+    header.or(hub).unwrap_or_default().min(LONGEST_ASKED)
 }
 
 /// Seconds since 1970 of `Wed, 21 Oct 2015 07:28:00 GMT`, the only form that servers may send.
@@ -372,23 +355,17 @@ pub fn while_doing<T>(result: Result<T, Failed>, what: &str) -> Result<T, Failed
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use std::cell::{Cell, RefCell};
+    use std::cell::RefCell;
 
     /// A clock that moves only by waiting.
     #[derive(Debug, Default)]
     pub struct FakeClock {
         pub waits: RefCell<Vec<Duration>>,
-        now: Cell<Duration>,
     }
 
     impl Waiting for FakeClock {
-        fn now(&self) -> Duration {
-            self.now.get()
-        }
-
         fn wait(&self, time: Duration) -> Result<()> {
             self.waits.borrow_mut().push(time);
-            self.now.set(self.now.get() + time);
             Ok(())
         }
 
@@ -485,7 +462,7 @@ pub mod tests {
             ),
             (
                 vec![Err(again(50)), Err(again(50))],
-                "tried 2 times; the next attempt would come 52 s later, after the 60 s allowed: busy",
+                "tried 2 times; the next attempt would come 52 s later, more than the 60 s of waiting allowed: busy",
                 &[51_000],
             ),
         ];
@@ -516,6 +493,9 @@ pub mod tests {
             (Some("Wed, 21 Foo 2015 07:28:00 GMT"), None, 0),
             (None, Some("1445412450"), 30),
             (Some("soon"), Some("1445412450"), 30),
+            (Some("18446744073709551615"), None, 86_400),
+            (Some("Fri, 31 Dec 9999 23:59:59 GMT"), None, 86_400),
+            (None, Some("18446744073709551615"), 86_400),
         ] {
             let wait = asked_wait(retry_after, hub, now);
             assert_eq!(wait.as_secs(), expected, "{retry_after:?} {hub:?}");
@@ -554,7 +534,6 @@ pub mod tests {
 
     #[test]
     fn chance_stays_below_one() {
-        let clock = Clock::default();
-        assert!((0..100).all(|_| (0.0..1.0).contains(&clock.random())));
+        assert!((0..100).all(|_| (0.0..1.0).contains(&Clock.random())));
     }
 }

@@ -268,7 +268,7 @@ mod tests {
         let (result, said, requests) = ask(vec![Answer::status(429).header("Retry-After: 3600")]);
         let error = format!("{:#}", result.unwrap_err());
         assert!(
-            error.contains("after the 10 s allowed") && said.is_empty(),
+            error.contains("more than the 10 s of waiting allowed") && said.is_empty(),
             "{error}"
         );
         assert_eq!(requests.len(), 1);
