@@ -126,3 +126,33 @@ impl<'a> Online<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tools::test_server::{Answer, Server};
+
+    /// A registry that denies one repository is not silent: it is asked about the next one.
+    #[test]
+    fn a_denied_repository_says_nothing_of_the_others() {
+        for status in [401, 403] {
+            let tags = Answer::ok("application/json", r#"{"tags": ["1.0.0"]}"#);
+            let server = Server::start(vec![Answer::status(status), tags]);
+            let online = Online {
+                registries: Registries::new(Credentials::default(), |_| {}),
+                config: Config::default(),
+                start: Instant::now(),
+                silent: Mutex::default(),
+            };
+            let tags = |repository: &str| {
+                let port = server.url("/").port().unwrap();
+                let image: ImageRef = format!("127.0.0.1:{port}/{repository}").parse().unwrap();
+                let mut answers = online.tags(&BTreeSet::from([image]));
+                answers.pop_first().unwrap().1
+            };
+            let denied = tags("a/denied").unwrap_err();
+            assert_eq!(denied.matches(&status.to_string()).count(), 1, "{denied}");
+            assert_eq!(tags("a/open").unwrap(), ["1.0.0"]);
+        }
+    }
+}

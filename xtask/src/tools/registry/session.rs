@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Error, Result, anyhow};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::Deserialize;
 use ureq::{
@@ -68,7 +68,7 @@ impl Registries<'_> {
             }
             result
         });
-        result.map_err(|error| self.explain(error.context(what.to_owned()), registry))
+        result.map_err(|error| self.explain(error, what, registry))
     }
 
     /// The Authorization header for a scope: None as long as the registry has not asked for one.
@@ -136,17 +136,21 @@ impl Registries<'_> {
                 request.call()
             }
         };
+        // The same token under both names, or under one of them.
         #[derive(Deserialize)]
         struct Answer {
-            #[serde(alias = "access_token")]
-            token: String,
+            token: Option<String>,
+            access_token: Option<String>,
         }
         let mut response = expect(response.map_err(network_fault)?, &[200])?;
         let bytes = read_document(&mut response)?;
         let answer: Answer = serde_json::from_slice(&bytes)
             .context("read the token")
             .map_err(Failed::for_now)?;
-        Ok(answer.token)
+        let mut tokens = [answer.token, answer.access_token].into_iter().flatten();
+        tokens
+            .find(|token| !token.is_empty())
+            .ok_or_else(|| Failed::for_good(anyhow!("the answer has no token")))
     }
 
     fn learn_challenge(&self, registry: &str, response: &Response<Body>) {
@@ -163,10 +167,10 @@ impl Registries<'_> {
         lock(&self.tokens).remove(&(registry.to_owned(), scope.0.clone()));
     }
 
-    /// Says what to do about an answer that denies.
-    fn explain(&self, error: Error, registry: &str) -> Error {
+    /// Adds what was being done, and to an answer that denies what to do about it.
+    fn explain(&self, error: Error, what: &str, registry: &str) -> Error {
         if !matches!(status_of(&error), Some(401 | 403)) {
-            return error;
+            return error.context(what.to_owned());
         }
         let known = self
             .credentials
@@ -182,7 +186,7 @@ impl Registries<'_> {
                  DOCKER_HUB_USERNAME and DOCKER_HUB_PASSWORD"
             )
         };
-        Problem::failure(format!("{error:#}")).help(help).into()
+        error.context(Problem::failure(what).help(help))
     }
 }
 

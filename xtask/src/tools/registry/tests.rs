@@ -8,7 +8,10 @@ use super::*;
 use crate::{
     model::manifest_document::Document,
     report::exit_of,
-    tools::test_server::{Answer, Server},
+    tools::{
+        retry::status_of,
+        test_server::{Answer, Server},
+    },
 };
 
 const POLICY: Policy = Policy {
@@ -117,8 +120,6 @@ fn calls() -> Vec<(&'static str, Call, Vec<Answer>, String)> {
     let begun = Answer::status(202).header("Location: /v2/a/b/blobs/uploads/1?state=x");
     let stored = Answer::status(201).header(&format!("Docker-Content-Digest: {}", digest()));
     let [config, manifest, index] = image();
-    let token = r#"Bearer realm="http://127.0.0.1:PORT/token",service="registry""#;
-    let asks = Answer::status(401).header(&format!("WWW-Authenticate: {token}"));
     vec![
         (
             "digest",
@@ -129,11 +130,7 @@ fn calls() -> Vec<(&'static str, Call, Vec<Answer>, String)> {
         (
             "digest, by a token",
             |r| Ok(format!("{:?}", r.digest(&tag())?)),
-            vec![
-                asks,
-                Answer::ok("application/json", r#"{"token":"x"}"#),
-                ok(""),
-            ],
+            vec![asks(), token(), ok("")],
             show(&Some(digest())),
         ),
         (
@@ -385,6 +382,7 @@ fn what_is_denied_or_missing_is_asked_once() {
             )),
             "{error:#}"
         );
+        assert_eq!(status_of(&error), Some(status));
         assert_eq!(exit_of(&error), crate::model::problem::Exit::Failure);
         let problem = error
             .downcast_ref::<crate::model::problem::Problem>()
@@ -509,4 +507,47 @@ fn wrong_credentials_are_said_without_being_shown() {
         .unwrap();
     assert!(help.contains("are wrong, or have no right"), "{help}");
     assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+}
+
+/// What a registry answers to those without a token.
+fn asks() -> Answer {
+    Answer::status(401).header(
+        r#"WWW-Authenticate: Bearer realm="http://127.0.0.1:PORT/token",service="registry""#,
+    )
+}
+
+fn token() -> Answer {
+    Answer::ok("application/json", r#"{"token":"x"}"#)
+}
+
+#[test]
+fn a_token_has_either_name_or_both() {
+    for (answer, expected) in [
+        (r#"{"token":"x","access_token":"x"}"#, Some("Bearer x")),
+        (r#"{"token":"x","access_token":""}"#, Some("Bearer x")),
+        (r#"{"token":"","access_token":"y"}"#, Some("Bearer y")),
+        (r#"{"token":null,"access_token":"y"}"#, Some("Bearer y")),
+        (r#"{"access_token":"y","expires_in":60}"#, Some("Bearer y")),
+        (r#"{"token":""}"#, None),
+        ("{}", None),
+    ] {
+        let answers = vec![asks(), Answer::ok("application/json", answer), ok("")];
+        let (mut results, said, requests) = call(
+            answers,
+            Credentials::default(),
+            &[|r| Ok(format!("{:?}", r.digest(&tag())?))],
+        );
+        assert!(said.is_empty(), "{answer}: {said:?}");
+        match (results.remove(0), expected) {
+            (Ok(_), Some(expected)) => assert!(requests[2].contains(expected), "{answer}"),
+            (Err(error), None) => {
+                let error = format!("{error:#}");
+                assert!(
+                    error.ends_with("get a token: the answer has no token"),
+                    "{error}"
+                );
+            }
+            (result, _) => panic!("{answer}: {result:?}"),
+        }
+    }
 }
