@@ -31,6 +31,18 @@ pub fn downloading(stall: Duration) -> Agent {
     )
 }
 
+/// A client for uploads of any length, that gives up when nothing leaves for `stall`, or when no answer comes for `stored`
+/// after the last byte.
+pub fn uploading(stall: Duration, stored: Duration) -> Agent {
+    agent(
+        configured()
+            .timeout_connect(Some(stall))
+            .timeout_recv_response(Some(stored))
+            .timeout_per_read(Some(stored))
+            .timeout_per_write(Some(stall)),
+    )
+}
+
 fn agent(settings: ConfigBuilder<AgentScope>) -> Agent {
     Agent::with_parts(
         settings.build(),

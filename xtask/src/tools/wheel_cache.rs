@@ -111,7 +111,7 @@ impl<'a> WheelCache<'a> {
 
     /// Keeps the wheel at `path` under `key`; what is there already stays as it is.
     pub fn push(&self, key: &str, path: &Utf8Path) -> Result<Arrived> {
-        let repository = self.registries.repository(&self.image);
+        let repository = self.registries.repository(&self.image).for_push();
         let reference = tag(key)?;
         if repository.digest(&reference)?.is_some() {
             return Ok(Arrived::Existed);
@@ -164,6 +164,28 @@ mod tests {
 
     use super::*;
     use crate::tools::test_server::{Answer, Server};
+
+    /// Token servers deny a repository that is not there yet to whoever does not ask to push.
+    #[test]
+    fn who_keeps_a_wheel_asks_for_leave_to_push() {
+        let asks = r#"WWW-Authenticate: Bearer realm="http://127.0.0.1:PORT/token""#;
+        let server = Server::start(vec![
+            Answer::status(401).header(asks),
+            Answer::ok("application/json", r#"{"token":"x"}"#),
+            Answer::status(200).header(&format!("Docker-Content-Digest: {}", Digest::of(b""))),
+        ]);
+        let port = server.url("/").port().unwrap();
+        let cache = WheelCache {
+            registries: Registries::new(Credentials::default(), |_| {}),
+            image: format!("127.0.0.1:{port}/cache/wheels").parse().unwrap(),
+            say: Box::new(|_| {}),
+            broken: AtomicBool::new(false),
+        };
+        let pushed = cache.push("a-1-cp311-pure-00", Utf8Path::new("unread"));
+        assert_eq!(pushed.unwrap(), Arrived::Existed);
+        let asked = server.requests()[1].clone();
+        assert!(asked.contains("cache%2Fwheels%3Apull%2Cpush "), "{asked}");
+    }
 
     #[test]
     fn a_wheel_comes_back_whole_and_any_fault_is_said_once() {

@@ -96,7 +96,7 @@ impl Run<'_> {
             plan,
             connector,
             package,
-            repository: self.registries.repository(&plan.target.image),
+            repository: self.registries.repository(&plan.target.image).for_push(),
             done: RefCell::new(Done {
                 digest: plan
                     .found

@@ -29,7 +29,12 @@ pub fn found(
     mode: Mode,
 ) -> Result<Found> {
     let tag = image.tag.as_ref().context("an image has a tag")?;
-    let tagged = match (registries.tagged(image, tag), mode) {
+    let repository = registries.repository(image);
+    let repository = match mode {
+        Mode::Real => repository.for_push(),
+        Mode::DryRun => repository,
+    };
+    let tagged = match (repository.tagged(tag), mode) {
         (Ok(tagged), _) => tagged,
         (Err(error), Mode::DryRun) => {
             return Ok(Found::Unknown {
@@ -140,4 +145,33 @@ fn record(repo: &Repo, image: &ImageRef) -> Utf8PathBuf {
         .join("published")
         .join(image.registry.replace(':', "-"));
     directory.join(&image.repository).join(tag + ".json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tools::{
+        registry::Credentials,
+        test_server::{Answer, Server},
+    };
+
+    /// Token servers deny a repository that is not there yet to whoever does not ask to push.
+    #[test]
+    fn a_real_publish_asks_for_leave_to_push_and_a_dry_run_does_not() {
+        for (mode, scope) in [(Mode::Real, "pull%2Cpush "), (Mode::DryRun, "pull ")] {
+            let asks = r#"WWW-Authenticate: Bearer realm="http://127.0.0.1:PORT/token""#;
+            let server = Server::start(vec![
+                Answer::status(401).header(asks),
+                Answer::ok("application/json", r#"{"token":"x"}"#),
+                Answer::status(404),
+            ]);
+            let port = server.url("/").port().unwrap();
+            let image: ImageRef = format!("127.0.0.1:{port}/a/b:1").parse().unwrap();
+            let registries = Registries::new(Credentials::default(), |_| {});
+            let found = found(&registries, &image, &[], mode).unwrap();
+            assert!(matches!(found, Found::Absent), "{found:?}");
+            let asked = server.requests()[1].clone();
+            assert!(asked.contains(&format!("a%2Fb%3A{scope}HTTP")), "{asked}");
+        }
+    }
 }

@@ -4,15 +4,12 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use super::{
-    Registries, address,
+    Reference, Repository,
     session::{Scope, expect, read_document},
     tagged::Tagged,
 };
 use crate::{
-    model::{
-        image::{Digest, ImageRef, Tag},
-        manifest_document::ACCEPT,
-    },
+    model::image::{Digest, Tag},
     tools::retry::Failed,
 };
 
@@ -36,18 +33,18 @@ struct Image {
     digest: Option<Digest>,
 }
 
-impl Registries<'_> {
+impl Repository<'_> {
     /// What Docker Hub says a tag is; None when there is no such tag, or none that the credentials may see.
-    pub fn on_docker_hub(&self, image: &ImageRef, tag: &Tag) -> Result<Option<Tagged>> {
+    pub fn on_docker_hub(&self, tag: &Tag) -> Result<Option<Tagged>> {
         let url = format!(
             "{}/v2/repositories/{}/tags/{tag}",
-            self.docker_hub, image.repository
+            self.registries.docker_hub, self.name
         );
-        let answer = self.send(
+        let answer = self.registries.send(
             HOST,
             &Scope(String::new()),
             &format!("GET {url}"),
-            |_| self.asking.get(&url).call(),
+            |_| self.registries.asking.get(&url).call(),
             |response| {
                 let mut response = expect(response, &[200, 404])?;
                 if response.status() == 404 {
@@ -63,8 +60,11 @@ impl Registries<'_> {
             },
         )?;
         let Some(answer) = answer else {
-            return match self.is_private(image, tag)? {
-                true => self.on_registry(image, tag),
+            // Its own API shows what is public alone. The registry denies those without a right to a repository, whether
+            // there is one or not.
+            let known = self.registries.credentials.of(&self.registry)?.is_some();
+            return match known && self.shows(&Reference::Tag(tag.clone()))? {
+                true => self.on_registry(tag),
                 false => Ok(None),
             };
         };
@@ -77,41 +77,9 @@ impl Registries<'_> {
         let platforms = platforms.collect();
         let digest = match answer.digest {
             Some(digest) => Some(digest),
-            None => self
-                .repository(image)
-                .digest(&super::Reference::Tag(tag.clone()))?,
+            None => self.digest(&Reference::Tag(tag.clone()))?,
         };
         Ok(digest.map(|digest| Tagged { digest, platforms }))
-    }
-
-    /// Whether there are credentials that show the registry's own API a tag that is not public. It denies those without
-    /// a right to a repository, whether there is one or not.
-    fn is_private(&self, image: &ImageRef, tag: &Tag) -> Result<bool> {
-        let ImageRef {
-            registry,
-            repository,
-            ..
-        } = image;
-        if self.credentials.of(registry)?.is_none() {
-            return Ok(false);
-        }
-        let url = format!(
-            "{}/v2/{repository}/manifests/{tag}",
-            address::base(registry)
-        );
-        self.send(
-            registry,
-            &Scope(format!("repository:{repository}:pull")),
-            &format!("HEAD {url}"),
-            |authorization| {
-                let request = self.asking.head(&url).header("accept", ACCEPT);
-                match authorization {
-                    Some(value) => request.header("authorization", value).call(),
-                    None => request.call(),
-                }
-            },
-            |response| Ok(expect(response, &[200, 401, 403, 404])?.status() == 200),
-        )
     }
 }
 
@@ -123,7 +91,7 @@ mod tests {
     use crate::{
         model::platform::Platform,
         tools::{
-            registry::Credentials,
+            registry::{Credentials, Registries},
             retry::Policy,
             test_server::{Answer, Server},
         },
@@ -162,7 +130,8 @@ mod tests {
             .with_patience(POLICY, Duration::from_millis(400))
             .with_docker_hub(url.as_str().trim_end_matches('/'));
         let image = format!("{}/airbyte/source-faker", url.authority());
-        let result = registries.on_docker_hub(&image.parse().unwrap(), &"1.0.0".parse().unwrap());
+        let repository = registries.repository(&image.parse().unwrap());
+        let result = repository.on_docker_hub(&"1.0.0".parse().unwrap());
         drop(registries);
         (result, said.into_inner().unwrap(), server.requests())
     }

@@ -38,6 +38,8 @@ use crate::model::image::{Digest, ImageRef, Tag};
 const QUESTION: Duration = Duration::from_secs(30);
 /// A line over which nothing moves for so long is dead.
 const STALL: Duration = Duration::from_secs(30);
+/// Behind an upload's last byte registries check its digest and copy it to where it stays: gigabytes take minutes.
+const STORED: Duration = Duration::from_secs(300);
 
 /// The registries of one run: connections, tokens and limits are shared by all its threads.
 pub struct Registries<'a> {
@@ -48,7 +50,8 @@ pub struct Registries<'a> {
     /// Address of Docker Hub's own API.
     docker_hub: String,
     asking: Agent,
-    moving: Agent,
+    downloading: Agent,
+    uploading: Agent,
     limiter: Limiter,
     challenges: Mutex<HashMap<String, Challenge>>,
     /// Authorization headers by registry and scope.
@@ -61,6 +64,14 @@ pub struct Repository<'r> {
     registry: String,
     /// Path below the registry.
     name: String,
+    /// What questions ask leave for; orders always ask for leave to push.
+    access: Access,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Pull,
+    Push,
 }
 
 /// How a manifest is named.
@@ -136,7 +147,8 @@ impl<'a> Registries<'a> {
             policy: Policy::NETWORK,
             docker_hub: "https://hub.docker.com".to_owned(),
             asking: http::asking(QUESTION),
-            moving: http::downloading(STALL),
+            downloading: http::downloading(STALL),
+            uploading: http::uploading(STALL, STORED),
             limiter: Limiter::new(http::CONNECTIONS),
             challenges: Mutex::default(),
             tokens: Mutex::default(),
@@ -148,7 +160,8 @@ impl<'a> Registries<'a> {
         Registries {
             policy,
             asking: http::asking(answer),
-            moving: http::downloading(answer),
+            downloading: http::downloading(answer),
+            uploading: http::uploading(answer, answer),
             ..self
         }
     }
@@ -176,6 +189,7 @@ impl<'a> Registries<'a> {
             registries: self,
             registry: image.registry.clone(),
             name: image.repository.clone(),
+            access: Access::Pull,
         }
     }
 }

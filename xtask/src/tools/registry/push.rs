@@ -173,7 +173,56 @@ impl Push<'_> {
 
 #[cfg(test)]
 mod tests {
+    use camino::Utf8PathBuf;
+
     use super::*;
+    use crate::{
+        model::manifest_document::Document,
+        tools::{
+            registry::{Credentials, Registries},
+            test_server::{Answer, Server},
+        },
+    };
+
+    /// A source that refuses once gives way to the repository that was pushed to.
+    #[test]
+    fn a_source_that_is_not_mounted_from_is_forgotten() {
+        let server = Server::start(vec![Answer::status(401), Answer::status(200)]);
+        let image: ImageRef = format!("127.0.0.1:{}/a/b", server.url("/").port().unwrap())
+            .parse()
+            .unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let directory = Utf8PathBuf::try_from(directory.path().to_owned()).unwrap();
+        let (digest, size) = (Digest::of(b"content"), 1 << 20);
+        let sources = BlobSources {
+            directory: directory.join("sources"),
+        };
+        let layout = Layout {
+            directory,
+            top: Document::new("", Vec::new()),
+            images: BTreeMap::new(),
+            attestations: Vec::new(),
+        };
+        let path = layout.blob(&digest);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "content").unwrap();
+        let registries = Registries::new(Credentials::default(), |_| {});
+        let blob = (&digest, size);
+        sources.remember(&image.registry, "a/other", blob).unwrap();
+        let push = Push {
+            to: &registries.repository(&image),
+            layout: &layout,
+            from: From {
+                base: None,
+                sources: &sources,
+            },
+            base: None,
+        };
+        assert_eq!(push.blob(&digest, size).unwrap(), Arrived::Existed);
+        assert!(server.requests()[0].contains("from=a/other"));
+        let known = sources.repository(&image.registry, &digest);
+        assert_eq!(known.as_deref(), Some("a/b"));
+    }
 
     #[test]
     fn what_a_push_says_it_moved_is_read_again() {

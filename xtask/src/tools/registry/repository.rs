@@ -1,6 +1,7 @@
 //! The questions and orders that one repository takes.
 
 use std::{
+    cell::Cell,
     fs::{self, File},
     io::{self, Read},
 };
@@ -16,7 +17,7 @@ use ureq::{
 use url::Url;
 
 use super::{
-    Arrived, Blob, BlobContent, Put, Reference, Repository, address,
+    Access, Arrived, Blob, BlobContent, Put, Reference, Repository, address,
     session::{Scope, expect, read_document},
 };
 use crate::{
@@ -24,7 +25,11 @@ use crate::{
         image::Digest,
         manifest_document::{ACCEPT, Document},
     },
-    tools::{layer::Hashing, process::check_interrupted, retry::Failed},
+    tools::{
+        layer::Hashing,
+        process::check_interrupted,
+        retry::{Failed, status_of},
+    },
 };
 
 /// What a registry says to a mount.
@@ -35,6 +40,9 @@ enum Mount {
     Refused,
 }
 
+/// What a registry answers to an upload's content.
+const UPLOADED: &[u16] = &[201, 204];
+
 /// A thousand tags each.
 const MOST_PAGES: usize = 100;
 
@@ -44,12 +52,21 @@ impl Repository<'_> {
         format!("{}/{}", self.registry, self.name)
     }
 
+    /// The same, asked by who is about to push. Token servers deny whoever only wants to pull what is not there yet;
+    /// who pushes learns that it is not there.
+    pub fn for_push(self) -> Self {
+        Repository {
+            access: Access::Push,
+            ..self
+        }
+    }
+
     /// The digest that a tag points to, or whether a digest is there; asked with HEAD, which no registry counts as a
     /// pull. None when it is not there.
     pub fn digest(&self, reference: &Reference) -> Result<Option<Digest>> {
         let url = self.url(&format!("manifests/{reference}"));
         let answer = self.send(
-            &self.pull(),
+            &self.scope(),
             &format!("HEAD {url}"),
             |headers| {
                 authorized(
@@ -70,6 +87,20 @@ impl Repository<'_> {
             // Old registries leave the header out.
             Some(None) => Ok(self.manifest(reference)?.map(|document| document.digest)),
         }
+    }
+
+    /// Whether a manifest is there; for who may not see it, it is not.
+    pub fn shows(&self, reference: &Reference) -> Result<bool> {
+        let url = self.url(&format!("manifests/{reference}"));
+        self.send(
+            &self.scope(),
+            &format!("HEAD {url}"),
+            |headers| {
+                let request = self.registries.asking.head(&url).header("accept", ACCEPT);
+                authorized(request, headers).call()
+            },
+            |response| Ok(expect(response, &[200, 401, 403, 404])?.status() == 200),
+        )
     }
 
     /// Every tag; None when there is no such repository.
@@ -97,7 +128,7 @@ impl Repository<'_> {
             tags: Option<Vec<String>>,
         }
         self.send(
-            &self.pull(),
+            &self.scope(),
             &format!("GET {url}"),
             |headers| authorized(self.registries.asking.get(url), headers).call(),
             |response| {
@@ -122,7 +153,7 @@ impl Repository<'_> {
     pub fn manifest(&self, reference: &Reference) -> Result<Option<Document>> {
         let url = self.url(&format!("manifests/{reference}"));
         self.send(
-            &self.pull(),
+            &self.scope(),
             &format!("GET {url}"),
             |headers| {
                 authorized(
@@ -179,9 +210,13 @@ impl Repository<'_> {
     }
 
     pub fn has_blob(&self, digest: &Digest) -> Result<bool> {
+        self.head_blob(digest, &self.scope())
+    }
+
+    fn head_blob(&self, digest: &Digest, scope: &Scope) -> Result<bool> {
         let url = self.url(&format!("blobs/{digest}"));
         self.send(
-            &self.pull(),
+            scope,
             &format!("HEAD {url}"),
             |headers| authorized(self.registries.asking.head(&url), headers).call(),
             |response| Ok(expect(response, &[200, 404])?.status() == 200),
@@ -192,7 +227,7 @@ impl Repository<'_> {
     pub fn blob(&self, digest: &Digest) -> Result<Vec<u8>> {
         let url = self.url(&format!("blobs/{digest}"));
         self.send(
-            &self.pull(),
+            &self.scope(),
             &format!("GET {url}"),
             |headers| authorized(self.registries.asking.get(&url), headers).call(),
             |response| {
@@ -209,9 +244,9 @@ impl Repository<'_> {
         let directory = into.parent().context("a file is in a directory")?;
         fs::create_dir_all(directory).with_context(|| format!("make {directory}"))?;
         self.send(
-            &self.pull(),
+            &self.scope(),
             &format!("GET {url}"),
-            |headers| authorized(self.registries.moving.get(&url), headers).call(),
+            |headers| authorized(self.registries.downloading.get(&url), headers).call(),
             |response| {
                 let body = expect(response, &[200])?.into_body().into_reader();
                 let mut file =
@@ -233,19 +268,33 @@ impl Repository<'_> {
             Mount::Upload(target) => Some(target),
             Mount::Refused => None,
         };
-        if self.has_blob(&blob.digest)? {
+        let scope = self.push(None);
+        if self.head_blob(&blob.digest, &scope)? {
             return Ok(Arrived::Existed);
         }
         let start = self.url("blobs/uploads/");
+        let there = self.url(&format!("blobs/{}", blob.digest));
         let what = format!("push blob {} to {}", blob.digest, self.full_name());
-        // An upload that fails begins anew: its session may be gone.
+        let mut sent = false;
+        // Of the last request of an attempt.
+        let expected = Cell::new(UPLOADED);
+        // An upload that fails begins anew: its session may be gone, or only its answer was lost.
         self.send(
-            &self.push(None),
+            &scope,
             &what,
             |headers| {
+                if sent {
+                    expected.set(&[200]);
+                    let head = authorized(self.registries.asking.head(&there), headers).call()?;
+                    if head.status() != 404 {
+                        return Ok(head);
+                    }
+                    sent = false;
+                }
                 let target = match begun.take() {
                     Some(target) => target,
                     None => {
+                        expected.set(&[]);
                         let begun = authorized(self.registries.asking.post(&start), headers)
                             .send_empty()?;
                         if begun.status() != 202 {
@@ -255,9 +304,11 @@ impl Repository<'_> {
                     }
                 };
                 let headers = headers.filter(|_| same_origin(&start, &target));
+                sent = true;
+                expected.set(UPLOADED);
                 let request = self
                     .registries
-                    .moving
+                    .uploading
                     .put(target.as_str())
                     .header("content-type", "application/octet-stream")
                     .header("content-length", blob.size.to_string());
@@ -271,7 +322,12 @@ impl Repository<'_> {
                 }
             },
             |response| {
-                let response = expect(response, &[201, 204])?;
+                let session_is_gone = response.status() == 404 && expected.get() == UPLOADED;
+                let response =
+                    expect(response, expected.get()).map_err(|failed| match session_is_gone {
+                        true => Failed::for_now(failed.error),
+                        false => failed,
+                    })?;
                 same(digest_header(response.headers()).as_ref(), &blob.digest)
             },
         )?;
@@ -284,7 +340,8 @@ impl Repository<'_> {
         if let Mount::Done = self.mount(digest, from)? {
             return Ok(Some(Arrived::Mounted));
         }
-        Ok(self.has_blob(digest)?.then_some(Arrived::Existed))
+        let is_there = self.head_blob(digest, &self.push(None))?;
+        Ok(is_there.then_some(Arrived::Existed))
     }
 
     /// Asks for a blob of another repository, whether it is here already or not: where it is in both, that takes one
@@ -294,29 +351,33 @@ impl Repository<'_> {
             return Ok(Mount::Refused);
         };
         let url = self.url(&format!("blobs/uploads/?mount={digest}&from={from}"));
-        self.send(
+        let answer = self.send(
             &self.push(Some(from)),
             &format!("POST {url}"),
             |headers| authorized(self.registries.asking.post(&url), headers).send_empty(),
             |response| {
-                let response = expect(response, &[201, 202, 403, 404, 405])?;
-                Ok(match response.status().as_u16() {
-                    201 => Mount::Done,
-                    202 => match upload_target(&url, response.headers(), digest) {
-                        Ok(target) => Mount::Upload(target),
-                        Err(_) => Mount::Refused,
-                    },
-                    _ => Mount::Refused,
-                })
+                let response = expect(response, &[201, 202])?;
+                if response.status() == 201 {
+                    return Ok(Mount::Done);
+                }
+                let target = upload_target(&url, response.headers(), digest);
+                Ok(target.map_or(Mount::Refused, Mount::Upload))
             },
-        )
+        );
+        match answer {
+            // A token server may be the one that denies: it is asked about both repositories.
+            Err(error) if matches!(status_of(&error), Some(401 | 403 | 404 | 405)) => {
+                Ok(Mount::Refused)
+            }
+            answer => answer,
+        }
     }
 
     /// What refers to a manifest (signatures, SBOMs); None for a registry that keeps no such lists.
     pub fn referrers(&self, subject: &Digest) -> Result<Option<ImageIndex>> {
         let url = self.url(&format!("referrers/{subject}"));
         self.send(
-            &self.pull(),
+            &self.scope(),
             &format!("GET {url}"),
             |headers| authorized(self.registries.asking.get(&url), headers).call(),
             |response| {
@@ -346,8 +407,12 @@ impl Repository<'_> {
         format!("{}/v2/{}/{path}", address::base(&self.registry), self.name)
     }
 
-    fn pull(&self) -> Scope {
-        Scope(format!("repository:{}:pull", self.name))
+    /// Leave for a question.
+    fn scope(&self) -> Scope {
+        match self.access {
+            Access::Pull => Scope(format!("repository:{}:pull", self.name)),
+            Access::Push => self.push(None),
+        }
     }
 
     /// Leave to push here and, for a mount, to pull there.
@@ -390,7 +455,7 @@ fn upload_target(start: &str, headers: &HeaderMap, digest: &Digest) -> Result<Ur
     let location = headers
         .get("location")
         .and_then(|value| value.to_str().ok());
-    let target = location.and_then(|location| Url::parse(start).ok()?.join(location).ok());
+    let target = location.and_then(|location| named(start, location));
     let mut target =
         target.ok_or_else(|| ureq::Error::BadUri(format!("upload location {location:?}")))?;
     target
@@ -404,7 +469,18 @@ fn next_page(url: &str, headers: &HeaderMap) -> Option<Url> {
     let link = headers.get("link")?.to_str().ok()?;
     let (target, relation) = link.trim().strip_prefix('<')?.split_once('>')?;
     let is_next = relation.replace([' ', '"'], "").contains("rel=next");
-    Url::parse(url).ok()?.join(target).ok().filter(|_| is_next)
+    named(url, target).filter(|_| is_next)
+}
+
+/// The address that an answer of `asked` names, absolute or not. Behind a proxy that ends TLS, registries write http for
+/// the host that was asked by https: how it was asked counts.
+fn named(asked: &str, address: &str) -> Option<Url> {
+    let asked = Url::parse(asked).ok()?;
+    let mut url = asked.join(address).ok()?;
+    if (url.host(), url.port()) == (asked.host(), asked.port()) {
+        url.set_scheme(asked.scheme()).ok()?;
+    }
+    Some(url)
 }
 
 /// Nothing secret goes to another host.

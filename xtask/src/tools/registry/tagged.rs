@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use anyhow::{Error, Result};
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageManifest};
 
-use super::{Reference, Registries, Repository, address::is_docker_hub};
+use super::{Reference, Repository, address::is_docker_hub};
 use crate::{
     model::{
-        image::{Digest, ImageRef, Tag},
+        image::{Digest, Tag},
         manifest_document::{self, Content, Document},
         platform::Platform,
     },
@@ -27,31 +27,28 @@ pub struct Tagged {
     pub platforms: Vec<(Platform, Digest)>,
 }
 
-impl Registries<'_> {
-    /// What `image`'s repository has under `tag`, asked in a way that counts as no pull where there is one.
-    pub fn tagged(&self, image: &ImageRef, tag: &Tag) -> Result<Option<Tagged>> {
-        if is_docker_hub(&image.registry) {
-            return self.on_docker_hub(image, tag);
+impl Repository<'_> {
+    /// What is under `tag`, asked in a way that counts as no pull where there is one.
+    pub fn tagged(&self, tag: &Tag) -> Result<Option<Tagged>> {
+        if is_docker_hub(&self.registry) {
+            return self.on_docker_hub(tag);
         }
-        self.on_registry(image, tag)
+        self.on_registry(tag)
     }
 
     /// The same, by the API that every registry has.
-    pub fn on_registry(&self, image: &ImageRef, tag: &Tag) -> Result<Option<Tagged>> {
-        let repository = self.repository(image);
-        let Some(digest) = repository.digest(&Reference::Tag(tag.clone()))? else {
+    pub fn on_registry(&self, tag: &Tag) -> Result<Option<Tagged>> {
+        let Some(digest) = self.digest(&Reference::Tag(tag.clone()))? else {
             return Ok(None);
         };
-        let document = repository.manifest(&Reference::Digest(digest.clone()))?;
+        let document = self.manifest(&Reference::Digest(digest.clone()))?;
         let platforms = match document {
-            Some(document) => repository.present(&document)?,
+            Some(document) => self.present(&document)?,
             None => Vec::new(),
         };
         Ok(Some(Tagged { digest, platforms }))
     }
-}
 
-impl Repository<'_> {
     /// The images of an index that are there, or the one that a manifest is.
     fn present(&self, document: &Document) -> Result<Vec<(Platform, Digest)>> {
         match document.content().map_err(Error::msg)? {
