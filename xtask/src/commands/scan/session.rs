@@ -36,7 +36,7 @@ use crate::{
         grype::{Database, Grype},
         layout::{self, Layout, LayoutImage},
         process::check_interrupted,
-        registry::{Attachment, Reference, Registries, Repository},
+        registry::{Attached, Attachment, Reference, Registries, Repository},
         retry::Policy,
         syft,
         work::each,
@@ -350,9 +350,16 @@ impl<'a> Scans<'a> {
             let spdx = image.spdx.as_ref();
             let spdx = spdx.with_context(|| format!("{} was not listed here", image.manifest))?;
             let lists = [read(SPDX, spdx)?, read(CYCLONEDX, &image.cyclonedx)?];
-            repository
+            let attached = repository
                 .attach(subject, &lists)
                 .with_context(|| format!("attach what it holds to {}", image.manifest))?;
+            if let Attached::Nowhere(tag) = attached {
+                self.context.report.warning(format_args!(
+                    "what {} holds is not attached to it: the registry keeps no list of referrers, and tag {tag}, which \
+                     would stand in for one, is an image",
+                    image.manifest
+                ));
+            }
         }
         Ok(())
     }

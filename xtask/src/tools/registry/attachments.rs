@@ -2,7 +2,7 @@
 //! referrers, else under the tag that the distribution specification gives for registries without such lists.
 
 use anyhow::{Context, Result};
-use oci_spec::image::{Descriptor, ImageIndex};
+use oci_spec::image::Descriptor;
 use serde_json::{Value, json};
 
 use super::{Arrived, Blob, BlobContent, Reference, Repository};
@@ -12,7 +12,7 @@ use crate::model::{
 };
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// The configuration of what has none; its content is `{}`.
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
@@ -24,14 +24,24 @@ pub struct Attachment<'a> {
     pub content: Vec<u8>,
 }
 
+/// What came of attaching.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Attached {
+    Listed,
+    /// The registry keeps no lists, and this tag, which would stand in for one, is an image's.
+    Nowhere(Reference),
+}
+
 impl Repository<'_> {
     /// Attaches documents to a manifest of this repository; one of whose type something is attached already is left out.
-    pub fn attach(&self, subject: &Document, attachments: &[Attachment<'_>]) -> Result<()> {
-        let listed = self.attachments(&subject.digest)?;
-        let is_new = |one: &&Attachment<'_>| of_type(listed.as_ref(), one.media_type).is_none();
+    pub fn attach(&self, subject: &Document, attachments: &[Attachment<'_>]) -> Result<Attached> {
+        let Some(listed) = self.attachments(&subject.digest)? else {
+            return Ok(Attached::Nowhere(fallback_tag(&subject.digest)?));
+        };
+        let is_new = |one: &&Attachment<'_>| of_type(&listed, one.media_type).is_none();
         let new: Vec<&Attachment<'_>> = attachments.iter().filter(is_new).collect();
         if new.is_empty() {
-            return Ok(());
+            return Ok(Attached::Listed);
         }
         let config = Document::new(EMPTY, b"{}".to_vec());
         self.push_document(&config)?;
@@ -56,10 +66,10 @@ impl Repository<'_> {
                 unlisted.push(entry);
             }
         }
-        match unlisted.is_empty() {
-            true => Ok(()),
-            false => self.list_under_tag(&subject.digest, unlisted),
+        if !unlisted.is_empty() {
+            self.list_under_tag(&subject.digest, unlisted)?;
         }
+        Ok(Attached::Listed)
     }
 
     fn push_document(&self, document: &Document) -> Result<Arrived> {
@@ -93,18 +103,25 @@ impl Repository<'_> {
         Ok(())
     }
 
-    /// The list of what is attached to `subject`.
-    fn attachments(&self, subject: &Digest) -> Result<Option<ImageIndex>> {
-        match self.referrers(subject)? {
-            Some(index) => Ok(Some(index)),
-            None => self.listed_under_tag(subject),
+    /// The list of what is attached to `subject`; None where none can be kept: the registry does not, and an image has
+    /// the tag that would stand in for it.
+    fn attachments(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>> {
+        if let Some(listed) = self.referrers(subject)? {
+            return Ok(Some(listed));
+        }
+        let Some(document) = self.manifest(&fallback_tag(subject)?)? else {
+            return Ok(Some(Vec::new()));
+        };
+        match document.content().map_err(anyhow::Error::msg)? {
+            Content::Index(index) => Ok(Some(index.manifests().clone())),
+            Content::Manifest(_) => Ok(None),
         }
     }
 
     /// The newest document of this type that is attached to `subject`; None when there is none.
     pub fn attached(&self, subject: &Digest, media_type: &str) -> Result<Option<Vec<u8>>> {
-        let listed = self.attachments(subject)?;
-        let Some(descriptor) = of_type(listed.as_ref(), media_type) else {
+        let listed = self.attachments(subject)?.unwrap_or_default();
+        let Some(descriptor) = of_type(&listed, media_type) else {
             return Ok(None);
         };
         let digest = crate::tools::layout::digest(descriptor)?;
@@ -120,22 +137,11 @@ impl Repository<'_> {
             .context("an attachment without content")?;
         self.blob(&crate::tools::layout::digest(layer)?).map(Some)
     }
-
-    fn listed_under_tag(&self, subject: &Digest) -> Result<Option<ImageIndex>> {
-        let Some(document) = self.manifest(&fallback_tag(subject)?)? else {
-            return Ok(None);
-        };
-        match document.content().map_err(anyhow::Error::msg)? {
-            Content::Index(index) => Ok(Some(*index)),
-            Content::Manifest(_) => Ok(None),
-        }
-    }
 }
 
 /// The newest of a list that has this type.
-fn of_type<'l>(listed: Option<&'l ImageIndex>, media_type: &str) -> Option<&'l Descriptor> {
-    let mut manifests = listed?.manifests().iter().rev();
-    manifests.find(|one| {
+fn of_type<'l>(listed: &'l [Descriptor], media_type: &str) -> Option<&'l Descriptor> {
+    listed.iter().rev().find(|one| {
         one.artifact_type()
             .as_ref()
             .is_some_and(|kind| kind.to_string() == media_type)

@@ -25,7 +25,7 @@ use ureq::Agent;
 
 pub use self::{
     address::{LOOPBACK, is_docker_hub, is_loopback},
-    attachments::Attachment,
+    attachments::{Attached, Attachment},
     blob_sources::BlobSources,
     credentials::{Credential, Credentials, docker_server},
     push::{From, Pushed, push_layout},

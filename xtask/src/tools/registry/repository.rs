@@ -6,9 +6,9 @@ use std::{
     io::{self, Read},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use camino::Utf8Path;
-use oci_spec::image::ImageIndex;
+use oci_spec::image::{Descriptor, ImageIndex};
 use serde::Deserialize;
 use ureq::{
     Body, RequestBuilder, SendBody,
@@ -18,6 +18,7 @@ use url::Url;
 
 use super::{
     Access, Arrived, Blob, BlobContent, Put, Reference, Repository, address,
+    attachments::INDEX,
     session::{Scope, expect, read_document},
 };
 use crate::{
@@ -45,6 +46,9 @@ const UPLOADED: &[u16] = &[201, 204];
 
 /// A thousand tags each.
 const MOST_PAGES: usize = 100;
+
+/// Some items of a list, and where the next ones are.
+type Page<T> = (Vec<T>, Option<Url>);
 
 impl Repository<'_> {
     /// Registry and path, as in an image's name.
@@ -105,25 +109,12 @@ impl Repository<'_> {
 
     /// Every tag; None when there is no such repository.
     pub fn tags(&self) -> Result<Option<Vec<String>>> {
-        let first = self.url("tags/list?n=1000");
-        let (mut url, mut tags) = (first.clone(), Vec::new());
-        for _ in 0..MOST_PAGES {
-            let Some((more, next)) = self.page_of_tags(&url)? else {
-                return Ok(None);
-            };
-            tags.extend(more);
-            match next.filter(|next| same_origin(&first, next)) {
-                Some(next) => url = next.into(),
-                None => return Ok(Some(tags)),
-            }
-        }
-        bail!("GET {first}: more than {MOST_PAGES} pages of tags")
+        all_pages(self.url("tags/list?n=1000"), |url| self.page_of_tags(url))
     }
 
-    /// Some of the tags, and where the next ones are.
-    fn page_of_tags(&self, url: &str) -> Result<Option<(Vec<String>, Option<Url>)>> {
+    fn page_of_tags(&self, url: &str) -> Result<Option<Page<String>>> {
         #[derive(Deserialize)]
-        struct Page {
+        struct Answer {
             // Where there are none, some registries say null.
             tags: Option<Vec<String>>,
         }
@@ -138,10 +129,10 @@ impl Repository<'_> {
                 }
                 let next = next_page(url, response.headers());
                 let bytes = read_document(&mut response)?;
-                let page: Page = serde_json::from_slice(&bytes)
+                let answer: Answer = serde_json::from_slice(&bytes)
                     .context("read the list of tags")
                     .map_err(Failed::for_good)?;
-                Ok(Some((page.tags.unwrap_or_default(), next)))
+                Ok(Some((answer.tags.unwrap_or_default(), next)))
             },
         )
     }
@@ -167,11 +158,7 @@ impl Repository<'_> {
                 if response.status() == 404 {
                     return Ok(None);
                 }
-                let kind = response.headers().get("content-type");
-                let kind = kind
-                    .and_then(|value| value.to_str().ok())
-                    .unwrap_or_default();
-                let kind = kind.split(';').next().unwrap_or_default().trim().to_owned();
+                let kind = media_type(response.headers());
                 let promised = match reference {
                     Reference::Digest(digest) => Some(digest.clone()),
                     Reference::Tag(_) => digest_header(response.headers()),
@@ -373,21 +360,31 @@ impl Repository<'_> {
         }
     }
 
-    /// What refers to a manifest (signatures, SBOMs); None for a registry that keeps no such lists.
-    pub fn referrers(&self, subject: &Digest) -> Result<Option<ImageIndex>> {
-        let url = self.url(&format!("referrers/{subject}"));
+    /// What refers to a manifest (signatures, SBOMs); None for a registry that keeps no such lists, however it says so.
+    pub fn referrers(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>> {
+        let first = self.url(&format!("referrers/{subject}"));
+        all_pages(first, |url| self.page_of_referrers(url))
+    }
+
+    fn page_of_referrers(&self, url: &str) -> Result<Option<Page<Descriptor>>> {
         self.send(
             &self.scope(),
             &format!("GET {url}"),
-            |headers| authorized(self.registries.asking.get(&url), headers).call(),
+            |headers| {
+                let request = self.registries.asking.get(url).header("accept", INDEX);
+                authorized(request, headers).call()
+            },
             |response| {
-                let mut response = expect(response, &[200, 404])?;
-                if response.status() == 404 {
+                let mut response = expect(response, &[200, 400, 404, 405, 406])?;
+                if response.status() != 200 || media_type(response.headers()) != INDEX {
                     return Ok(None);
                 }
+                let next = next_page(url, response.headers());
                 let bytes = read_document(&mut response)?;
-                let index = serde_json::from_slice(&bytes).context("read the list of referrers");
-                index.map(Some).map_err(Failed::for_good)
+                let index: ImageIndex = serde_json::from_slice(&bytes)
+                    .context("read the list of referrers")
+                    .map_err(Failed::for_good)?;
+                Ok(Some((index.manifests().clone(), next)))
             },
         )
     }
@@ -431,6 +428,20 @@ fn authorized<B>(request: RequestBuilder<B>, authorization: Option<&str>) -> Req
     }
 }
 
+/// The type of what comes, without parameters.
+fn media_type(headers: &HeaderMap) -> String {
+    let value = headers.get("content-type");
+    let value = value
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    value
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
 fn digest_header(headers: &HeaderMap) -> Option<Digest> {
     headers
         .get("docker-content-digest")?
@@ -470,6 +481,28 @@ fn next_page(url: &str, headers: &HeaderMap) -> Option<Url> {
     let (target, relation) = link.trim().strip_prefix('<')?.split_once('>')?;
     let is_next = relation.replace([' ', '"'], "").contains("rel=next");
     named(url, target).filter(|_| is_next)
+}
+
+/// The items of all pages; None when there is no list. A page that can't be had is an error: a part is never taken for
+/// the whole.
+fn all_pages<T>(
+    first: String,
+    page: impl Fn(&str) -> Result<Option<Page<T>>>,
+) -> Result<Option<Vec<T>>> {
+    let (mut url, mut items) = (first.clone(), Vec::new());
+    for _ in 0..MOST_PAGES {
+        let Some((more, next)) = page(&url)? else {
+            ensure!(url == first, "GET {url}: this next page is not there");
+            return Ok(None);
+        };
+        items.extend(more);
+        match next {
+            None => return Ok(Some(items)),
+            Some(next) if same_origin(&first, &next) => url = next.into(),
+            Some(next) => bail!("GET {url}: the next page is on another host: {next}"),
+        }
+    }
+    bail!("GET {first}: more than {MOST_PAGES} pages")
 }
 
 /// The address that an answer of `asked` names, absolute or not. Behind a proxy that ends TLS, registries write http for

@@ -238,8 +238,8 @@ fn calls() -> Vec<(&'static str, Call, Vec<Answer>, String)> {
                     media_type,
                     content: BODY.into(),
                 };
-                r.attach(&document(), &["a/a", "a/b"].map(attachment))?;
-                Ok("attached".to_owned())
+                let attached = r.attach(&document(), &["a/a", "a/b"].map(attachment))?;
+                Ok(format!("{attached:?}"))
             },
             vec![
                 // Referrers, the tag that stands in for them, the empty configuration.
@@ -254,7 +254,7 @@ fn calls() -> Vec<(&'static str, Call, Vec<Answer>, String)> {
                 missing.clone(),
                 Answer::status(201),
             ],
-            "attached".to_owned(),
+            show(&Attached::Listed),
         ),
         (
             "attach what is listed",
@@ -263,8 +263,7 @@ fn calls() -> Vec<(&'static str, Call, Vec<Answer>, String)> {
                     media_type: "a/a",
                     content: Vec::new(),
                 };
-                r.attach(&document(), &[attachment])?;
-                Ok("attached".to_owned())
+                Ok(format!("{:?}", r.attach(&document(), &[attachment])?))
             },
             vec![Answer::ok(
                 INDEX,
@@ -276,7 +275,7 @@ fn calls() -> Vec<(&'static str, Call, Vec<Answer>, String)> {
                     ),
                 ),
             )],
-            "attached".to_owned(),
+            show(&Attached::Listed),
         ),
         (
             "referrers",
@@ -679,4 +678,89 @@ fn an_upload_is_not_repeated_blindly() {
     let (mut results, said, requests) = call(answers, Credentials::default(), &[push]);
     assert_eq!(status_of(&results.remove(0).unwrap_err()), Some(404));
     assert!(said.is_empty() && requests.len() == 2, "{said:?}");
+}
+
+#[test]
+fn a_registry_may_keep_no_lists_of_what_is_attached() {
+    let lists: Call = |r| {
+        let listed = r.referrers(&digest())?;
+        Ok(format!("{:?}", listed.map(|listed| listed.len())))
+    };
+    let [_, manifest, index] = image();
+    let page = serve(&index);
+    let next = format!(
+        "Link: </v2/a/b/referrers/{}?next=1>; rel=\"next\"",
+        digest()
+    );
+    for (answers, expected) in [
+        (vec![Answer::status(400)], "None"),
+        (vec![Answer::status(404)], "None"),
+        (vec![Answer::status(405)], "None"),
+        (vec![Answer::status(406)], "None"),
+        (vec![Answer::ok("text/html", "<html>")], "None"),
+        (
+            vec![Answer::ok(&format!("{INDEX}; charset=utf-8"), BODY)],
+            "Some(0)",
+        ),
+        (vec![page.clone().header(&next), page], "Some(4)"),
+    ] {
+        let asked = answers.len();
+        let (mut results, _, requests) = call(answers, Credentials::default(), &[lists]);
+        assert_eq!(results.remove(0).unwrap(), expected);
+        assert_eq!(requests.len(), asked);
+    }
+    let (mut results, _, requests) = call(
+        vec![Answer::status(405), serve(&manifest)],
+        Credentials::default(),
+        &[|r| {
+            let attachment = Attachment {
+                media_type: "a/a",
+                content: Vec::new(),
+            };
+            Ok(format!("{:?}", r.attach(&document(), &[attachment])?))
+        }],
+    );
+    let tag = Reference::Tag(format!("sha256-{}", digest().hex()).parse().unwrap());
+    let expected = format!("{:?}", Attached::Nowhere(tag));
+    assert_eq!(results.remove(0).unwrap(), expected);
+    assert_eq!(requests.len(), 2);
+}
+
+#[test]
+fn a_list_is_whole_or_an_error() {
+    let page = |next: &str| {
+        let next = format!("Link: <{next}>; rel=next");
+        Answer::ok(INDEX, r#"{"tags": ["b"]}"#).header(&next)
+    };
+    let last = Answer::ok(INDEX, r#"{"tags": ["a"]}"#);
+    for (next, answer, expected) in [
+        // As behind a proxy that ends TLS, the other way round.
+        (
+            "https://127.0.0.1:PORT/v2/a/b/tags/list?last=b",
+            &last,
+            Ok(r#"Some(["b", "a"])"#),
+        ),
+        (
+            "http://localhost:PORT/v2/a/b/tags/list?last=b",
+            &last,
+            Err("the next page is on another host: http://localhost:"),
+        ),
+        (
+            "/v2/a/b/tags/list?last=b",
+            &Answer::status(404),
+            Err("/v2/a/b/tags/list?last=b: this next page is not there"),
+        ),
+    ] {
+        let answers = vec![page(next), answer.clone()];
+        let tags: Call = |r| Ok(format!("{:?}", r.tags()?));
+        let (mut results, _, _) = call(answers, Credentials::default(), &[tags]);
+        match (results.remove(0), expected) {
+            (Ok(tags), Ok(expected)) => assert_eq!(tags, expected),
+            (Err(error), Err(expected)) => {
+                let error = format!("{error:#}");
+                assert!(error.contains(expected), "{error}");
+            }
+            (result, _) => panic!("{next}: {result:?}"),
+        }
+    }
 }
