@@ -101,7 +101,11 @@ fn specifier(text: &str) -> Result<Vec<String>, String> {
     if let Some(version) = text.strip_prefix('~').filter(|rest| !rest.starts_with('=')) {
         return range(version, |release| usize::from(release.len() > 1));
     }
-    if text.starts_with(['<', '>', '!', '~']) || text.starts_with("==") {
+    if text.starts_with(['<', '>']) {
+        // Poetry and uv pass over a wildcard where it means nothing.
+        return Ok(vec![text.trim_end_matches(".*").to_owned()]);
+    }
+    if text.starts_with(['!', '~']) || text.starts_with("==") {
         return Ok(vec![text.to_owned()]);
     }
     Ok(vec![format!("=={}", text.trim_start_matches('='))])
@@ -160,6 +164,8 @@ mod tests {
             ("=1.2.3", "1.2.3", "1.2.4"),
             ("3.11.*", "3.11.4", "3.12.0"),
             ("!=4.0.*", "4.1", "4.0.2"),
+            (">=3.6.*", "3.6.0", "3.5.9"),
+            (">=2.7, <3.*", "2.7.18", "3.0"),
             (">=4.1.0,<4.6.3 || >4.6.3", "4.7", "4.6.3"),
             ("< 2", "1.9", "2.0"),
             (">=3.9 <3.12", "3.10", "3.12"),
