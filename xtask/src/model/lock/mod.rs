@@ -67,6 +67,8 @@ pub struct Package {
     pub python: Constraint,
     /// Where this version is the one to take (Poetry 2.1's `markers`, uv's `resolution-markers`).
     pub marker: MarkerTree,
+    /// The same where dependency groups come along.
+    pub development_marker: MarkerTree,
     pub dependencies: Vec<Dependency>,
     pub wheels: Vec<Wheel>,
     pub sdist: Option<File>,

@@ -42,6 +42,9 @@ struct Entry {
     #[serde(default)]
     extras: BTreeMap<String, Vec<String>>,
     source: Option<SourceEntry>,
+    /// Since lock-version 2.1: the groups that want it.
+    #[serde(default = "main_group")]
+    groups: Vec<String>,
     /// Since lock-version 2.1: where this version is wanted, for all groups or by group.
     markers: Option<toml::Value>,
 }
@@ -61,6 +64,10 @@ struct SourceEntry {
 
 fn any() -> String {
     "*".to_owned()
+}
+
+fn main_group() -> Vec<String> {
+    vec!["main".to_owned()]
 }
 
 fn legacy() -> String {
@@ -113,9 +120,11 @@ fn package(entry: Entry, old_files: Vec<FileEntry>) -> Result<Package, String> {
         .version
         .parse()
         .map_err(|error| format!("version: {error}"))?;
+    let (marker, development_marker) = markers(&entry)?;
     let mut package = Package {
         python: Constraint::parse(&entry.python)?,
-        marker: main_marker(entry.markers.as_ref())?,
+        marker,
+        development_marker,
         dependencies: dependencies(&name, &entry)?,
         source: source(entry.source.as_ref()),
         name,
@@ -139,14 +148,22 @@ fn source(entry: Option<&SourceEntry>) -> Source {
     }
 }
 
-fn main_marker(markers: Option<&toml::Value>) -> Result<MarkerTree, String> {
-    let text = match markers {
-        Some(toml::Value::Table(by_group)) => by_group.get("main"),
-        all => all,
+/// Where the version is wanted by the main group, and by any group. A group that the table lacks wants it everywhere.
+fn markers(entry: &Entry) -> Result<(MarkerTree, MarkerTree), String> {
+    let read = |text: Option<&toml::Value>| {
+        text.map_or(Ok(MarkerTree::TRUE), |text| {
+            marker(text.as_str().ok_or("markers: not a string")?)
+        })
     };
-    text.map_or(Ok(MarkerTree::TRUE), |text| {
-        marker(text.as_str().ok_or("markers: not a string")?)
-    })
+    let Some(toml::Value::Table(by_group)) = &entry.markers else {
+        let all = read(entry.markers.as_ref())?;
+        return Ok((all.clone(), all));
+    };
+    let mut any = MarkerTree::FALSE;
+    for group in &entry.groups {
+        any.or(read(by_group.get(group))?);
+    }
+    Ok((read(by_group.get("main"))?, any))
 }
 
 fn dependencies(name: &PackageName, entry: &Entry) -> Result<Vec<Dependency>, String> {
@@ -263,14 +280,27 @@ mod tests {
     }
 
     #[test]
-    fn markers_of_the_main_group_count() {
-        for (line, holds) in [
-            ("markers = \"sys_platform == 'win32'\"", false),
+    fn markers_of_the_main_group_count_and_of_all_for_development() {
+        for (line, holds, for_development) in [
+            ("markers = \"sys_platform == 'win32'\"", false, false),
             (
-                "markers = {main = \"sys_platform == 'linux'\", dev = \"sys_platform == 'win32'\"}",
+                "groups = [\"main\", \"dev\"]\n\
+                 markers = {main = \"sys_platform == 'linux'\", dev = \"sys_platform == 'win32'\"}",
+                true,
                 true,
             ),
-            ("", true),
+            (
+                "groups = [\"main\", \"dev\"]\n\
+                 markers = {main = \"sys_platform == 'win32'\", dev = \"sys_platform == 'linux'\"}",
+                false,
+                true,
+            ),
+            (
+                "groups = [\"main\", \"dev\"]\nmarkers = {main = \"sys_platform == 'win32'\"}",
+                false,
+                true,
+            ),
+            ("", true, true),
         ] {
             let lock = lock(&format!(
                 "[[package]]\nname = \"a\"\nversion = \"1\"\n{line}\n"
@@ -282,11 +312,10 @@ mod tests {
                 libc: crate::model::target::Libc::Glibc(2, 36),
             };
             let here = target.markers().unwrap();
-            assert_eq!(
-                lock.packages[0].marker.evaluate(&here, &[]),
-                holds,
-                "{line}"
-            );
+            let package = &lock.packages[0];
+            let evaluated =
+                [&package.marker, &package.development_marker].map(|m| m.evaluate(&here, &[]));
+            assert_eq!(evaluated, [holds, for_development], "{line}");
         }
     }
 

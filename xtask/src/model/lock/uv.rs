@@ -118,12 +118,14 @@ pub fn parse(text: &str) -> Result<Lock, String> {
 }
 
 fn package(entry: Entry) -> Result<Package, String> {
+    let marker = any_of(&entry.resolution_markers)?;
     let mut package = Package {
         name: package_name(&entry.name)?,
         version: version(entry.version.as_deref())?.unwrap_or_else(|| Version::new([0])),
         source: source(&entry.source),
         python: Constraint::any(),
-        marker: any_of(&entry.resolution_markers)?,
+        development_marker: marker.clone(),
+        marker,
         dependencies: dependencies(&entry)?,
         wheels: Vec::new(),
         sdist: None,

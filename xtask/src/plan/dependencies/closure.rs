@@ -24,6 +24,7 @@ pub fn walk<'a>(
         .markers()
         .map_err(|detail| vec![Reason::Target { detail }])?;
     let mut walk = Walk {
+        purpose,
         lock,
         target,
         markers,
@@ -66,6 +67,7 @@ struct Wanted {
 
 /// Versions are only ever struck out, so the order of the walk doesn't change what it finds.
 struct Walk<'a> {
+    purpose: Purpose,
     lock: &'a Lock,
     target: Target,
     markers: MarkerEnvironment,
@@ -184,9 +186,12 @@ impl<'a> Walk<'a> {
     fn here(&self, name: &PackageName) -> Vec<usize> {
         let mut here = self.lock.versions(name).to_vec();
         here.retain(|index| {
-            self.lock.packages[*index]
-                .marker
-                .evaluate(&self.markers, &[])
+            let package = &self.lock.packages[*index];
+            let marker = match self.purpose {
+                Purpose::Image => &package.marker,
+                Purpose::Development => &package.development_marker,
+            };
+            marker.evaluate(&self.markers, &[])
         });
         if here.len() > 1 {
             let python = self.target.python.version();

@@ -304,6 +304,19 @@ fn since_lock_version_2_1_each_version_has_its_marker() {
         resolved(&pyproject, &lock, ARM64).unwrap(),
         ["a==2 wheel a-2-py3-none-any.whl"]
     );
+    // What a group wants where the main one does not is there for development only.
+    let pyproject = poetry("[tool.poetry.group.dev.dependencies]\na = \"*\"");
+    let by_group = "groups = [\"main\", \"dev\"]\n\
+                    markers = {main = \"python_version < '3.11'\", dev = \"python_version < '3.13'\"}";
+    let lock = lock_of("2.1", &pyproject, &[pure("a 1", by_group)]);
+    let closure = development(&pyproject, &lock, target(AMD64)).unwrap();
+    assert_eq!(closure.packages[0].version.to_string(), "1");
+    let pyproject = poetry("a = \"*\"");
+    let lock = lock_of("2.1", &pyproject, &[pure("a 1", by_group)]);
+    assert_eq!(
+        resolved(&pyproject, &lock, AMD64).unwrap_err(),
+        "the connector needs a *, but it holds a 1"
+    );
     let lock = lock_of("2.1", &pyproject, &[pure("a 1", ""), pure("a 2", "")]);
     assert_eq!(
         resolved(&pyproject, &lock, AMD64).unwrap_err(),
