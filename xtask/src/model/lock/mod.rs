@@ -72,7 +72,7 @@ pub struct Package {
     pub dependencies: Vec<Dependency>,
     pub wheels: Vec<Wheel>,
     pub sdist: Option<File>,
-    /// Files of kinds that can't be installed (eggs, installers) or that no hash vouches for.
+    /// Files of kinds that can't be installed (eggs, installers, misnamed wheels) or that no hash vouches for.
     pub unusable: Vec<String>,
 }
 
@@ -141,21 +141,18 @@ impl Lock {
 
 impl Package {
     /// Sorts a file that the lock names by what it is: a wheel, an sdist or neither.
-    fn add_file(&mut self, name: &str, hash: Option<&str>) -> Result<(), String> {
-        let file = match hash {
-            Some(hash) => File {
-                name: name.to_owned(),
-                hash: hash.parse()?,
-            },
-            None => {
-                self.unusable.push(name.to_owned());
-                return Ok(());
-            }
+    fn add_file(&mut self, name: &str, hash: Option<&str>) {
+        let Some(hash) = hash.and_then(|hash| hash.parse().ok()) else {
+            self.unusable.push(name.to_owned());
+            return;
         };
-        if name.ends_with(".whl") {
-            let name = name.parse()?;
+        let file = File {
+            name: name.to_owned(),
+            hash,
+        };
+        if let Ok(name) = name.parse() {
             self.wheels.push(Wheel { file, name });
-        } else if is_sdist(name) {
+        } else if sdist_stem(name).is_some() {
             // Poetry may name two archives of one sdist; PEP 625 wants the gzip one.
             if self.sdist.is_none() || name.ends_with(".tar.gz") {
                 self.sdist = Some(file);
@@ -163,15 +160,14 @@ impl Package {
         } else {
             self.unusable.push(file.name);
         }
-        Ok(())
     }
 }
 
-/// `.tar.gz` (PEP 625) and the archives that were allowed before it.
-fn is_sdist(name: &str) -> bool {
+/// `NAME-VERSION` of an sdist: a `.tar.gz` (PEP 625) or one of the archives that were allowed before it.
+fn sdist_stem(name: &str) -> Option<&str> {
     [".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz"]
         .iter()
-        .any(|ending| name.ends_with(ending))
+        .find_map(|ending| name.strip_suffix(ending))
 }
 
 /// The message of a TOML error with its place, on one line and a picture.

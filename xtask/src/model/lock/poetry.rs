@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use pep508_rs::{ExtraName, MarkerTree, PackageName};
+use pep508_rs::{ExtraName, MarkerTree, PackageName, pep440_rs::Version};
 use serde::Deserialize;
 
-use super::{Duplicates, Lock, Origin, Package, PoetryOrigin, Source, package_name, syntax};
+use super::{
+    Duplicates, Lock, Origin, Package, PoetryOrigin, Source, package_name, sdist_stem, syntax,
+};
 use crate::model::{
     constraint::Constraint,
     dependency::{Activation, Dependency, marker},
+    wheel::WheelName,
 };
 
 #[derive(Deserialize)]
@@ -80,17 +83,20 @@ pub fn parse(text: &str) -> Result<Lock, String> {
         lock_version,
         python_versions,
         content_hash,
-        mut files,
+        files,
     } = document.metadata;
     if !lock_version.starts_with("1.") && !lock_version.starts_with("2.") {
         return Err(format!(
             "lock-version {lock_version} is not known (known: 1.x, 2.x)"
         ));
     }
-    let packages = document.package.into_iter().map(|entry| {
-        let old_files = files.remove(&entry.name).unwrap_or_default();
-        let place = format!("package {} {}", entry.name, entry.version);
-        package(entry, old_files).map_err(|error| format!("{place}: {error}"))
+    let entries = &document.package;
+    let packages = entries.iter().map(|entry| {
+        let old_files = files.get(&entry.name).map_or(&[][..], Vec::as_slice);
+        let mut versions = entries.iter().filter(|other| other.name == entry.name);
+        let is_only = versions.nth(1).is_none();
+        package(entry, old_files, is_only)
+            .map_err(|error| format!("package {} {}: {error}", entry.name, entry.version))
     });
     let packages = packages.collect::<Result<_, _>>()?;
     let python = Constraint::parse(&python_versions)
@@ -114,18 +120,19 @@ fn duplicates(lock_version: &str) -> Duplicates {
     }
 }
 
-fn package(entry: Entry, old_files: Vec<FileEntry>) -> Result<Package, String> {
+/// `old_files` are those of all versions of the package, unless this one `is_only`.
+fn package(entry: &Entry, old_files: &[FileEntry], is_only: bool) -> Result<Package, String> {
     let name = package_name(&entry.name)?;
     let version = entry
         .version
         .parse()
         .map_err(|error| format!("version: {error}"))?;
-    let (marker, development_marker) = markers(&entry)?;
+    let (marker, development_marker) = markers(entry)?;
     let mut package = Package {
         python: Constraint::parse(&entry.python)?,
         marker,
         development_marker,
-        dependencies: dependencies(&name, &entry)?,
+        dependencies: dependencies(&name, entry)?,
         source: source(entry.source.as_ref()),
         name,
         version,
@@ -133,12 +140,27 @@ fn package(entry: Entry, old_files: Vec<FileEntry>) -> Result<Package, String> {
         sdist: None,
         unusable: Vec::new(),
     };
-    for file in entry.files.iter().chain(&old_files) {
-        package
-            .add_file(&file.file, file.hash.as_deref())
-            .map_err(|error| format!("files: {}: {error}", file.file))?;
+    let mut files: Vec<&FileEntry> = old_files.iter().collect();
+    files.retain(|file| is_only || is_of(&file.file, &package.name, &package.version));
+    for file in entry.files.iter().chain(files) {
+        package.add_file(&file.file, file.hash.as_deref());
     }
     Ok(package)
+}
+
+/// Whether a wheel or sdist is one of this version, as its name says.
+fn is_of(file: &str, package: &PackageName, version: &Version) -> bool {
+    let is_version = |text: &str| text.parse().is_ok_and(|of: Version| of == *version);
+    if let Ok(wheel) = file.parse::<WheelName>() {
+        return is_version(&wheel.version);
+    }
+    // Either part of an sdist's name may hold a `-`.
+    sdist_stem(file).is_some_and(|stem| {
+        stem.match_indices('-').any(|(end, _)| {
+            let name = stem[..end].parse::<PackageName>();
+            name.is_ok_and(|name| name == *package) && is_version(&stem[end + 1..])
+        })
+    })
 }
 
 fn source(entry: Option<&SourceEntry>) -> Source {
@@ -174,13 +196,11 @@ fn dependencies(name: &PackageName, entry: &Entry) -> Result<Vec<Dependency>, St
     }
     let mut extras = Vec::new();
     for (extra, requirements) in &entry.extras {
-        let extra: ExtraName = extra
-            .parse()
-            .map_err(|error: pep508_rs::InvalidNameError| format!("extras: {error}"))?;
-        // Anything that is no PEP 508 there can't name a locked package.
-        let requirements = requirements
-            .iter()
-            .filter_map(|text| Dependency::from_pep508(text).ok());
+        // Nobody can ask for one of another name.
+        let Ok(extra) = extra.parse::<ExtraName>() else {
+            continue;
+        };
+        let requirements = requirements.iter().filter_map(|text| listed(text));
         extras.extend(requirements.map(|requirement| (extra.clone(), requirement)));
     }
     for dependency in &mut all {
@@ -197,6 +217,15 @@ fn dependencies(name: &PackageName, entry: &Entry) -> Result<Vec<Dependency>, St
             }),
     );
     Ok(all)
+}
+
+/// What an extra lists; of what is no PEP 508 the name counts. What has none can't name a locked package.
+fn listed(text: &str) -> Option<Dependency> {
+    let read = Dependency::from_pep508(text).or_else(|_| {
+        let end = text.find([' ', '(', '<', '>', '=', '!', '~', ';']);
+        Dependency::from_pep508(&text[..end.unwrap_or(text.len())])
+    });
+    read.ok()
 }
 
 /// An optional dependency is called in by what its marker says of extras or, in old locks, by the extras that
@@ -242,18 +271,64 @@ mod tests {
     }
 
     #[test]
+    fn of_two_versions_in_an_old_lock_each_has_its_own_files() {
+        let entry = |version: &str| {
+            format!(
+                "[[package]]\nname = \"A.b\"\nversion = \"{version}\"\npython-versions = \"*\"\n"
+            )
+        };
+        let file = |name: &str| format!("{{file = \"{name}\", hash = \"{HASH}\"}}");
+        let files = [
+            "A.b-1.0.zip",
+            "A_b-1-py3-none-any.whl",
+            "a-b-1.0-1.tar.gz",
+            "A.b-1.0.post1-py3-none-any.whl",
+            "A.b-1.0.egg",
+        ];
+        let lock = parse(&format!(
+            "{}{}[metadata]\nlock-version = \"1.1\"\npython-versions = \"*\"\ncontent-hash = \"x\"\n\
+             [metadata.files]\n\"A.b\" = [{}]\n",
+            entry("1.0"),
+            entry("1.0.post1"),
+            files.map(file).join(", "),
+        ))
+        .unwrap();
+        let found = lock.packages.iter().map(|package| {
+            let wheels: Vec<&str> = package
+                .wheels
+                .iter()
+                .map(|w| w.file.name.as_str())
+                .collect();
+            (package.sdist.as_ref().unwrap().name.as_str(), wheels)
+        });
+        assert_eq!(
+            found.collect::<Vec<_>>(),
+            [(files[0], vec![files[1]]), (files[2], vec![files[3]])]
+        );
+    }
+
+    #[test]
     fn files_are_wheels_sdists_or_unusable() {
         let lock = lock(&format!(
             "[[package]]\nname = \"a\"\nversion = \"1\"\nfiles = [\
              {{file = \"a-1-py3-none-any.whl\", hash = \"{HASH}\"}}, {{file = \"a-1.zip\", hash = \"{HASH}\"}},\
              {{file = \"a-1.tar.gz\", hash = \"{HASH}\"}}, {{file = \"a-1-py3.9.egg\", hash = \"{HASH}\"}},\
-             {{file = \"a-1-py2-none-any.whl\"}}]\n"
+             {{file = \"a-1-py2-none-any.whl\"}}, {{file = \"a-1-py3.whl\", hash = \"{HASH}\"}},\
+             {{file = \"a-1-cp311-none-any.whl\", hash = \"md5:0\"}}]\n"
         ))
         .unwrap();
         let package = &lock.packages[0];
         assert_eq!(package.wheels.len(), 1);
         assert_eq!(package.sdist.as_ref().unwrap().name, "a-1.tar.gz");
-        assert_eq!(package.unusable, ["a-1-py3.9.egg", "a-1-py2-none-any.whl"]);
+        assert_eq!(
+            package.unusable,
+            [
+                "a-1-py3.9.egg",
+                "a-1-py2-none-any.whl",
+                "a-1-py3.whl",
+                "a-1-cp311-none-any.whl"
+            ]
+        );
     }
 
     #[test]
@@ -262,7 +337,8 @@ mod tests {
             "[[package]]\nname = \"a\"\nversion = \"1\"\n[package.dependencies]\n\
              b = {version = \"*\", optional = true}\n\
              c = {version = \"*\", optional = true, markers = \"extra == 'y'\"}\n\
-             [package.extras]\nx = [\"B (>=1)\"]\nall = [\"a[x,y]\"]\n",
+             d = {version = \"*\", optional = true}\n\
+             [package.extras]\nx = [\"B (>=1)\", \"D (>=new)\"]\nall = [\"a[x,y]\"]\n\"no name\" = [\"b\"]\n",
         )
         .unwrap();
         let dependencies = &lock.packages[0].dependencies;
@@ -274,9 +350,13 @@ mod tests {
         assert_eq!(dependencies[1].activation, Activation::Always);
         assert_eq!(
             dependencies[2].activation,
+            Activation::Extras(vec![extra("x")])
+        );
+        assert_eq!(
+            dependencies[3].activation,
             Activation::Extras(vec![extra("all")])
         );
-        assert_eq!(dependencies[2].extras, [extra("x"), extra("y")]);
+        assert_eq!(dependencies[3].extras, [extra("x"), extra("y")]);
     }
 
     #[test]
@@ -328,10 +408,6 @@ mod tests {
                 "package a new: version: ",
             ),
             ("[[package]]\nname = \"a\"\n", "missing field `version`"),
-            (
-                "[[package]]\nname = \"a\"\nversion = \"1\"\nfiles = [{file = \"a-1.tar.gz\", hash = \"md5:0\"}]\n",
-                "package a 1: files: a-1.tar.gz: `md5:0` is no sha256",
-            ),
             (
                 "[[package]]\nname = \"a\"\nversion = \"1\"\n[package.dependencies]\nb = \"new\"\n",
                 "package a 1: dependencies: b: `new` is no version constraint",

@@ -133,9 +133,7 @@ fn package(entry: Entry) -> Result<Package, String> {
     };
     for file in entry.sdist.iter().chain(&entry.wheels) {
         let name = file_name(file).ok_or("a file without url, path or filename")?;
-        package
-            .add_file(&name, file.hash.as_deref())
-            .map_err(|error| format!("{name}: {error}"))?;
+        package.add_file(&name, file.hash.as_deref());
     }
     Ok(package)
 }

@@ -54,7 +54,7 @@ pub enum Reason {
         target: Target,
         files: Vec<String>,
     },
-    /// There are files, but nothing to verify them against.
+    /// There are files, but none that can be installed, or nothing to verify them against.
     NoHash {
         name: PackageName,
         version: Version,
@@ -165,7 +165,11 @@ impl fmt::Display for Reason {
                 version,
                 files,
             } => {
-                write!(f, "{name} {version} has no hash: {}", shortened(files))
+                write!(
+                    f,
+                    "{name} {version} has no wheel or sdist with a sha256, sha384 or sha512 hash: {}",
+                    shortened(files)
+                )
             }
             Reason::Yanked { name, version, why } => {
                 write!(f, "{name} {version} was yanked from the package index")?;

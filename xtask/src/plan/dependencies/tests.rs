@@ -378,7 +378,7 @@ fn what_stands_in_the_way_names_package_and_remedy() {
         (
             "a = \"*\"",
             vec![unhashed.to_owned()],
-            "a 1 has no hash: a-1.tar.gz",
+            "a 1 has no wheel or sdist with a sha256, sha384 or sha512 hash: a-1.tar.gz",
             "publishes hashes of a",
         ),
         (
