@@ -76,7 +76,13 @@ struct Required {
     #[serde(default)]
     specifier: String,
     marker: Option<String>,
+    /// Where `[tool.uv.sources]` or an address takes it from: `git`, `path`, ... Then there is no specifier.
+    #[serde(flatten)]
+    source: toml::Table,
 }
+
+/// Keys of a requirement that comes from no index.
+const DIRECT: [&str; 6] = ["git", "url", "path", "editable", "directory", "virtual"];
 
 pub fn parse(text: &str) -> Result<Lock, String> {
     let document: Document = toml::from_str(text).map_err(|error| syntax(&error))?;
@@ -209,6 +215,10 @@ fn requires(root: &Entry) -> Result<Vec<Dependency>, String> {
             .collect::<Result<_, _>>()?;
         dependency.constraint = specifiers(&required.specifier)?;
         dependency.marker = optional_marker(required.marker.as_deref())?;
+        dependency.direct = DIRECT
+            .into_iter()
+            .find(|kind| required.source.contains_key(*kind))
+            .map(str::to_owned);
         Ok(dependency)
     };
     root.metadata.requires_dist.iter().map(read).collect()

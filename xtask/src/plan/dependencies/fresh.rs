@@ -1,12 +1,14 @@
 //! Whether a lock was made from the pyproject.toml beside it, for the interpreter it is used with.
 
+use std::collections::BTreeSet;
+
 use pep508_rs::{ExtraName, PackageName};
 
 use super::Reason;
 use crate::model::{
     dependency::Dependency,
     lock::{Lock, Origin, UvOrigin, content_hash},
-    pyproject::Pyproject,
+    pyproject::{Pyproject, members},
     target::Target,
 };
 
@@ -51,9 +53,21 @@ fn changed_requirements(
     {
         return Some(format!("it was made for {}", root.name));
     }
-    let mut recorded: Vec<&Dependency> = origin.requires.iter().filter(|d| !of_extra(d)).collect();
-    for wanted in &pyproject.dependencies {
-        let same = |recorded: &&Dependency| asked(recorded, target) == asked(wanted, target);
+    let sourced = sourced(pyproject);
+    let is_direct = |d: &Dependency| d.direct.is_some() || sourced.contains(&d.name);
+    // uv records no specifier of what a source replaces, and each of several sources by itself: the name has to do.
+    let by_name = |d: &Dependency| {
+        let of_name = |recorded: &&Dependency| recorded.name == d.name;
+        let mut recorded = origin.requires.iter().filter(of_name);
+        sourced.contains(&d.name) && recorded.any(|recorded| recorded.direct.is_some())
+    };
+    let recorded = origin.requires.iter();
+    let mut recorded: Vec<&Dependency> = recorded.filter(|d| !of_extra(d) && !by_name(d)).collect();
+    for wanted in pyproject.dependencies.iter().filter(|d| !by_name(d)) {
+        let same = |recorded: &&Dependency| {
+            recorded.direct.is_some() == is_direct(wanted)
+                && asked(recorded, target) == asked(wanted, target)
+        };
         match recorded.iter().position(same) {
             Some(index) => _ = recorded.swap_remove(index),
             None => return Some(format!("{} is not what it was made from", said(wanted))),
@@ -61,6 +75,23 @@ fn changed_requirements(
     }
     let gone = recorded.first()?;
     Some(format!("{} is no longer asked for", said(gone)))
+}
+
+/// Packages that `[tool.uv.sources]` takes from elsewhere than an index, also outside one extra or group.
+fn sourced(pyproject: &Pyproject) -> BTreeSet<PackageName> {
+    const KINDS: [&str; 4] = ["git", "url", "path", "workspace"];
+    let is_elsewhere = |source: &toml::Value| {
+        let has = |key: &&str| source.get(key).is_some();
+        KINDS.iter().any(has) && !["extra", "group"].iter().any(has)
+    };
+    let sources = members(&pyproject.document, &["tool", "uv", "sources"]);
+    let elsewhere = sources.into_iter().filter(|(_, source)| match source {
+        toml::Value::Array(several) => several.iter().any(is_elsewhere),
+        one => is_elsewhere(one),
+    });
+    elsewhere
+        .filter_map(|(name, _)| name.parse().ok())
+        .collect()
 }
 
 fn of_extra(dependency: &Dependency) -> bool {

@@ -600,7 +600,12 @@ const UV_PYPROJECT: &str = "[project]\nname = \"source-x\"\nversion = \"1\"\nreq
     [project.optional-dependencies]\nmore = [\"never\"]\n[dependency-groups]\ndev = [\"never\"]\n";
 
 fn uv_lock(packages: &str) -> Lock {
-    Lock::parse_uv(&format!(
+    lock_with(packages, &[])
+}
+
+/// The same with some texts replaced.
+fn lock_with(packages: &str, changes: &[(&str, &str)]) -> Lock {
+    let text = format!(
         r#"version = 1
 revision = 3
 requires-python = ">=3.10, <3.13"
@@ -617,8 +622,9 @@ dev = [{{ name = "never" }}]
 requires-dist = [{{ name = "a", extras = ["y"], specifier = ">=1,<2" }}, {{ name = "c", marker = "sys_platform == 'linux'" }}, {{ name = "never", marker = "extra == 'more'" }}]
 {packages}
 "#
-    ))
-    .unwrap()
+    );
+    let changed = |text: String, (from, to): &(&str, &str)| text.replace(from, to);
+    Lock::parse_uv(&changes.iter().fold(text, changed)).unwrap()
 }
 
 fn uv_package(name: &str, version: &str, rest: &str) -> String {
@@ -692,6 +698,36 @@ fn uv_locks_out_of_date_missing_or_direct_are_refused() {
     ] {
         let pyproject = Pyproject::parse(&UV_PYPROJECT.replace(from, to)).unwrap();
         assert!(resolved(&pyproject, &lock, AMD64).is_ok(), "{to}");
+    }
+    // What a source replaces is recorded by its name and where it comes from.
+    let sourced = lock_with(
+        &uv_packages().replacen("{ registry = \"r\" }", "{ git = \"r\" }", 1),
+        &[(
+            r#"{ name = "a", extras = ["y"], specifier = ">=1,<2" }"#,
+            r#"{ name = "a", extras = ["y"], marker = "sys_platform == 'linux'", git = "r" }, { name = "a", extras = ["y"], specifier = ">=1,<2", marker = "sys_platform != 'linux'" }"#,
+        )],
+    );
+    let source = "\n[tool.uv.sources]\nA = [{git = \"r\", marker = \"sys_platform == 'linux'\"}]\n";
+    let of_group = "\n[tool.uv.sources]\na = {path = \"../a\", group = \"dev\"}\n";
+    let of_group = Pyproject::parse(&format!("{UV_PYPROJECT}{of_group}")).unwrap();
+    assert!(resolved(&of_group, &lock, AMD64).is_ok());
+    let with_source = Pyproject::parse(&format!("{UV_PYPROJECT}{source}")).unwrap();
+    let without = Pyproject::parse(UV_PYPROJECT).unwrap();
+    for (pyproject, lock, expected) in [
+        (&with_source, &sourced, "a comes from git"),
+        (
+            &with_source,
+            &lock,
+            "out of date with pyproject.toml: a[y]>=1,<2 is not",
+        ),
+        (
+            &without,
+            &sourced,
+            "out of date with pyproject.toml: a[y]>=1,<2 is not",
+        ),
+    ] {
+        let error = resolved(pyproject, lock, AMD64).unwrap_err();
+        assert!(error.starts_with(expected), "{error}");
     }
     let pyproject = Pyproject::parse(UV_PYPROJECT).unwrap();
     let git = uv_packages().replacen("{ registry = \"r\" }", "{ git = \"r\" }", 1);
