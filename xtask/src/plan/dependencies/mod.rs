@@ -12,6 +12,7 @@ use serde::Serialize;
 
 pub use self::{reason::Reason, summary::Summary};
 use crate::model::{
+    dependency::Dependency,
     hash::Hash,
     lock::{File, Lock},
     problem::Problem,
@@ -195,7 +196,12 @@ fn unlocked(pyproject: &Pyproject, targets: &[Target]) -> Result<Dependencies, P
         })
         .collect();
     wrong.dedup();
-    for dependency in &pyproject.dependencies {
+    // Poetry's `python` beside a version, which PEP 508 can't say; all targets have one interpreter.
+    let stands = |dependency: &&Dependency| {
+        let mut pythons = targets.iter().map(|target| target.python.version());
+        pythons.all(|python| dependency.python.contains(&python))
+    };
+    for dependency in pyproject.dependencies.iter().filter(stands) {
         match dependency.to_pep508() {
             Ok(text) => requirements.push(text),
             Err(error) => wrong.push(error),

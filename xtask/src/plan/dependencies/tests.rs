@@ -582,6 +582,16 @@ fn without_a_lock_the_requirements_are_told() {
         panic!("locked")
     };
     assert_eq!(requirements, ["a>=1.2,<2", "b[x]"]);
+    let by_python = poetry(
+        "a = [{version = \"1\", python = \"<3.10\"}, {version = \"2\", python = \">=3.10\"}]\n\
+         b = {git = \"x\", python = \"<3.10\"}",
+    );
+    let Dependencies::Unlocked { requirements } =
+        plan(&by_python, None, &[target(AMD64), target(ARM64)]).unwrap()
+    else {
+        panic!("locked")
+    };
+    assert_eq!(requirements, ["a==2"]);
     let wrong = poetry("a = \"<1 || >2\"\nb = {git = \"x\"}");
     let problem = plan(
         &wrong,
