@@ -421,7 +421,12 @@ impl<'a> Wheels<'a> {
         if prepared.any(|name| name.as_str() == connector) {
             return Ok(());
         }
-        let of = Digest::of(format!("{base} {platform} {}", wheel.hash).as_bytes());
+        let asked = format!(
+            "{base} {platform} {} {}",
+            wheel.hash,
+            missing_libraries::SCRIPT
+        );
+        let of = Digest::of(asked.as_bytes());
         let known = context
             .repo
             .target()

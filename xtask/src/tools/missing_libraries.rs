@@ -8,11 +8,13 @@ use camino::Utf8Path;
 use super::docker::Engine;
 use crate::model::{image::ImageRef, platform::Platform};
 
-const SCRIPT: &str = include_str!("missing_libraries.py");
+/// Part of the key where its answers are kept.
+pub const SCRIPT: &str = include_str!("missing_libraries.py");
 /// A container's start and one `ldd` a file, emulated.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Their names, such as `libxml2.so.2`, in order. The dynamic linker of `image` is asked, nothing of the wheel's runs.
+/// Their names, such as `libxml2.so.2` or, where only a version is lacking, `GLIBC_2.38 of libc.so.6`, in order. The
+/// dynamic linker of `image` is asked, nothing of the wheel's runs.
 pub fn of(
     engine: &Engine,
     image: &ImageRef,
@@ -32,4 +34,41 @@ pub fn of(
         .map(str::to_owned)
         .filter(|name| !name.is_empty())
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use xshell::{Shell, cmd};
+
+    use super::*;
+    use crate::tools::{process::Program, wheel_file::pack};
+
+    #[test]
+    fn what_the_linker_misses_is_told_on_whichever_stream_it_says_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let top = Utf8Path::from_path(directory.path()).unwrap();
+        let ldd = top.join("ldd");
+        // As that of glibc prints, the path of the library being its last argument.
+        let script = "#!/bin/sh\n\
+            echo \"$1: /lib/libc.so.6: version \\`GLIBC_2.38' not found (required by $1)\" >&2\n\
+            echo '\tlibxml2.so.2 => not found'\n\
+            echo '\tlibc.so.6 => /lib/libc.so.6 (0x00)'\n";
+        fs::write(&ldd, script).unwrap();
+        fs::set_permissions(&ldd, fs::Permissions::from_mode(0o755)).unwrap();
+        let files = [
+            ("a/b.so".to_owned(), b"\x7fELF".to_vec()),
+            ("a/c.py".to_owned(), Vec::new()),
+        ];
+        let shell = Shell::new().unwrap();
+        let path = std::env::var("PATH").unwrap();
+        let told = Program::from(cmd!(shell, "python3 -c {SCRIPT}"))
+            .env("PATH", format!("{top}:{path}"))
+            .input(pack(&files).unwrap())
+            .read()
+            .unwrap();
+        let told: Vec<&str> = told.lines().collect();
+        assert_eq!(told, ["GLIBC_2.38 of libc.so.6", "libxml2.so.2"]);
+    }
 }
