@@ -5,6 +5,8 @@ use std::{
     ops::Range,
 };
 
+use super::layer::is_whiteout;
+
 /// Whether a file is code that no cataloguer reads: in images packages are known by what installers leave beside it.
 /// A build script can declare one, and is kept.
 pub fn is_code(path: &str) -> bool {
@@ -81,12 +83,6 @@ pub fn mergeable(layers: &[Option<LayerFiles>]) -> Vec<Range<usize>> {
         }
     }
     runs
-}
-
-/// Whether an entry removes what lower layers hold.
-fn is_whiteout(path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    name.starts_with(".wh.")
 }
 
 /// The directories that a path is in, from the outermost.

@@ -15,3 +15,9 @@ pub struct Layer {
     /// Compressed, in bytes.
     pub size: u64,
 }
+
+/// Whether an entry of a layer removes what lower layers hold (OCI image specification 1.1, "Whiteouts").
+pub fn is_whiteout(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.starts_with(".wh.")
+}

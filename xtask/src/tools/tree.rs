@@ -16,7 +16,7 @@ use super::{
     spool::Spooled,
     wheel_install::{PackedFile, Source},
 };
-use crate::model::ignored_files::IgnoredFiles;
+use crate::model::{ignored_files::IgnoredFiles, layer::is_whiteout, problem::Problem};
 
 /// Files by their path in the image, without a leading slash; the directories above each are there too.
 #[derive(Debug, Default)]
@@ -105,6 +105,13 @@ impl Tree {
                 }
                 if is_ignored {
                     continue;
+                }
+                if is_whiteout(entry.file_name()) {
+                    let fault = format!("{} would remove files of the base image", entry.path());
+                    let problem = Problem::usage(fault);
+                    return Err(problem
+                        .help("rename it: in a layer names that begin with `.wh.` are no files")
+                        .into());
                 }
                 let content = content(entry.path(), kind)?;
                 self.add(&format!("{path}/{below}"), owner, content);
@@ -235,5 +242,10 @@ mod tests {
                 "755 a/code/run.sh"
             ]
         );
+        fs::write(root.join("pkg/.wh.a.py"), "").unwrap();
+        let error = Tree::default()
+            .add_directory("a/code", Owner::Airbyte, root, &ignored)
+            .unwrap_err();
+        assert!(error.to_string().contains("pkg/.wh.a.py"), "{error}");
     }
 }

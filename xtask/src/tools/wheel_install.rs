@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use zip::ZipArchive;
 
 use super::layer::Mode;
-use crate::model::target::PythonVersion;
+use crate::model::{layer::is_whiteout, target::PythonVersion};
 
 const PREFIX: &str = "usr/local";
 const INTERPRETER: &str = "/usr/local/bin/python";
@@ -195,6 +195,10 @@ impl Places {
             !path.starts_with('/') && !path.split('/').any(|part| part == ".."),
             "{path} leads out of the wheel"
         );
+        anyhow::ensure!(
+            !path.split('/').any(is_whiteout),
+            "{path} would remove files of other layers"
+        );
         let below = path
             .strip_prefix(&self.data)
             .and_then(|rest| rest.strip_prefix('/'));
@@ -292,7 +296,7 @@ fn scripts(entry_points: &str) -> Result<Vec<(String, String)>> {
             .with_context(|| format!("entry_points.txt: `{line}` names no function"))?;
         let (name, module, function) = (name.trim(), module.trim(), function.trim());
         anyhow::ensure!(
-            !name.is_empty() && !name.contains('/'),
+            !name.is_empty() && !name.contains('/') && !is_whiteout(name),
             "entry_points.txt: `{name}` is no file name"
         );
         let import = function.split('.').next().unwrap_or_default();
@@ -383,9 +387,24 @@ mod tests {
 
     #[test]
     fn nothing_is_installed_outside() {
-        for path in ["../x.py", "a-1.data/data/../../x", "a-1.data/odd/x"] {
+        for path in [
+            "../x.py",
+            "a-1.data/data/../../x",
+            "a-1.data/odd/x",
+            "a/.wh.b.py",
+            "a/.wh..wh..opq",
+            ".wh.a/b.py",
+        ] {
             let files = [("a-1.dist-info/WHEEL", ""), (path, "")];
             assert!(installed(&files).is_err(), "{path}");
+        }
+        for script in ["a/b", ".wh.python"] {
+            let entry_points = format!("[console_scripts]\n{script} = a:b\n");
+            let files = [
+                ("a-1.dist-info/WHEEL", ""),
+                ("a-1.dist-info/entry_points.txt", entry_points.as_str()),
+            ];
+            assert!(installed(&files).is_err(), "{script}");
         }
     }
 }
