@@ -220,9 +220,8 @@ fn html(text: &str, address: &Url) -> Vec<IndexFile> {
     let mut files = Vec::new();
     let mut rest = text;
     while let Some((_, tag)) = rest.split_once('<') {
-        let Some((tag, after)) = tag.split_once('>') else {
-            break;
-        };
+        let Some(end) = tag_end(tag) else { break };
+        let (tag, after) = (&tag[..end], &tag[end + 1..]);
         rest = after;
         let (name, attributes) = tag
             .split_once(|c: char| c.is_ascii_whitespace())
@@ -252,6 +251,25 @@ fn html(text: &str, address: &Url) -> Vec<IndexFile> {
         });
     }
     files
+}
+
+/// Where the `>` of a tag is: a quoted value may hold others.
+fn tag_end(text: &str) -> Option<usize> {
+    let mut quote = None;
+    let mut before = ' ';
+    for (at, sign) in text.char_indices() {
+        match (quote, sign) {
+            (Some(open), sign) if sign == open => quote = None,
+            (Some(_), _) => {}
+            (None, '>') => return Some(at),
+            (None, '"' | '\'') if before == '=' => quote = Some(sign),
+            (None, _) => {}
+        }
+        if !sign.is_ascii_whitespace() {
+            before = sign;
+        }
+    }
+    None
 }
 
 /// The value of one attribute of a tag, unescaped; empty when it has none.
@@ -361,7 +379,7 @@ mod tests {
         let html = format!(
             "<!DOCTYPE html><html><body><h1>Links for a-b</h1>
             <a href=\"https://files.invalid/x/a_b-1.tar.gz#sha256={hash}\" data-requires-python=\"&gt;=3.7\">a_b-1.tar.gz</a><br/>
-            <a data-yanked='broken' href='../../files/a_b-1-py3-none-any.whl#md5=00'>a_b-1-py3-none-any.whl</a>
+            <a data-requires-python=\">=3.7\" data-yanked='broken' title=it's href='../../files/a_b-1-py3-none-any.whl#md5=00'>a_b-1-py3-none-any.whl</a>
             <A HREF=\"/f/a_b-2.zip#sha256={hash}\" data-yanked>a_b-2.zip</A></body></html>"
         );
         let expected = [

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
-use ureq::{Agent, Body, http::Response};
+use ureq::{Agent, Body, ResponseExt as _, http::Response};
 use url::Url;
 
 use super::{
@@ -192,9 +192,13 @@ impl PackageIndex {
             .get("content-type")
             .and_then(|value| value.to_str().ok());
         let notation = Notation::of(kind);
-        let mut page = PageReader::new(notation, address, texts);
-        let no_page =
-            |error| Failed::for_good(anyhow::anyhow!("not a page of a package index: {error}"));
+        let no_page = |error: String| {
+            Failed::for_good(anyhow::anyhow!("not a page of a package index: {error}"))
+        };
+        // Where redirections led to: what relative addresses on the page refer to.
+        let at = response.get_uri().to_string().parse::<Url>();
+        let at = at.map_err(|error| no_page(error.to_string()))?;
+        let mut page = PageReader::new(notation, &at, texts);
         let mut body = response
             .body_mut()
             .with_config()
@@ -597,6 +601,22 @@ mod tests {
             assert!(error.contains(&expected), "{expected}\n{error}");
             assert!(!error.contains("Basic"), "{error}");
         }
+    }
+
+    #[test]
+    fn relative_addresses_refer_to_where_redirections_led() {
+        let wanted = locked(b"hello");
+        let moved = Answer::status(302).header("Location: /moved/simple/a-b/");
+        let (result, _, requests) = fetch(vec![moved, page(None), file("hello")], &wanted, None);
+        result.unwrap();
+        assert_eq!(
+            first_words(&requests),
+            [
+                "/simple/a-b/",
+                "/moved/simple/a-b/",
+                "/moved/simple/files/a_b-1.tar.gz"
+            ]
+        );
     }
 
     #[test]
