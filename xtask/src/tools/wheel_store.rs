@@ -178,9 +178,13 @@ impl WheelStore {
             .fetch(wanted, partial.as_file_mut())
             .with_context(|| format!("fetch {} {}", wanted.package, wanted.version))?;
         let directory = file_directory(&fetched.hash);
-        if let Some(reason) = &fetched.yanked {
-            let note = self.root.join(YANKED).join(&directory);
-            fs::write(&note, reason).with_context(|| format!("write {note}"))?;
+        let note = self.root.join(YANKED).join(&directory);
+        match &fetched.yanked {
+            Some(reason) => {
+                fs::write(&note, reason).with_context(|| format!("write {note}"))?;
+            }
+            // A yank can be taken back.
+            None => _ = remove(&note)?,
         }
         let path = self.place(partial, FILES, &directory, &fetched.name)?;
         Ok(Stored {
@@ -232,7 +236,9 @@ impl WheelStore {
         partial
             .write_all(bytes)
             .with_context(|| format!("write {name} to the store"))?;
-        let path = self.place(partial, BUILT, &key.directory(), name)?;
+        let directory = key.directory();
+        let _lock = self.lock(&directory)?;
+        let path = self.place(partial, BUILT, &directory, name)?;
         Ok(Stored {
             path,
             hash: sha256(bytes)?,
@@ -332,14 +338,14 @@ impl WheelStore {
         for note in entries(&self.root.join(YANKED))? {
             // A wheel that was built of it outlives the file.
             if modified(&note) < before {
-                fs::remove_file(&note).with_context(|| format!("remove {note}"))?;
+                remove(&note)?;
             }
         }
         let abandoned = SystemTime::now() - ABANDONED;
         for file in entries(&self.root.join(PARTIAL))? {
-            if modified(&file) < abandoned {
-                freed = freed.and(&file);
-                fs::remove_file(&file).with_context(|| format!("remove {file}"))?;
+            let usage = Usage::default().and(&file);
+            if modified(&file) < abandoned && remove(&file)? {
+                freed = freed.plus(usage);
             }
         }
         Ok(freed)
@@ -433,6 +439,15 @@ impl Usage {
 
 fn file_directory(hash: &Hash) -> String {
     hash.as_str().replace(':', "-")
+}
+
+/// Removes a file; false when somebody else did, or moved it to its place.
+fn remove(file: &Utf8Path) -> Result<bool> {
+    match fs::remove_file(file) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("remove {file}")),
+    }
 }
 
 fn sha256(bytes: &[u8]) -> Result<Hash> {
@@ -566,6 +581,32 @@ mod tests {
             let yanked = store.yanked(&wanted.hashes[0]).unwrap();
             assert_eq!(yanked.as_deref(), expected, "{attribute}");
         }
+        // Until the file is fetched anew and the index offers it again.
+        let wanted = wanted(b"content data-yanked");
+        let stored = store.file(&wanted).unwrap().unwrap();
+        fs::remove_file(stored.path).unwrap();
+        let server = Server::start(vec![page(), file("content data-yanked")]);
+        store.fetch(&index(&server), &wanted).unwrap();
+        assert_eq!(store.yanked(&wanted.hashes[0]).unwrap(), None);
+    }
+
+    #[test]
+    fn nothing_is_pruned_while_it_is_kept() {
+        let (_directory, store) = store();
+        let later = SystemTime::now() + ABANDONED;
+        let keys: Vec<BuiltKey> = (0..50)
+            .map(|n| key(Scope::Pure, &[&n.to_string()]))
+            .collect();
+        std::thread::scope(|scope| {
+            let keeps = scope.spawn(|| {
+                for key in &keys {
+                    store.keep_built(key, "a.whl", b"a").unwrap();
+                }
+            });
+            while !keeps.is_finished() {
+                store.prune(later).unwrap();
+            }
+        });
     }
 
     #[test]
