@@ -360,9 +360,8 @@ impl Assembly<'_> {
             let mut tree = Tree::default();
             let mut compiled = BTreeMap::new();
             for wheel in &group.wheels {
-                let path = wheel.path.as_deref();
-                let path = path.with_context(|| format!("{} is not here", wheel.wheel.name))?;
-                let installed = wheel_install::install(path, python.plan.interpreter.python)?;
+                let path = python.wheels.whole(wheel)?;
+                let installed = wheel_install::install(&path, python.plan.interpreter.python)?;
                 let code = code_of(&installed);
                 let digest = (alike.len() > 1).then(|| digest_of(&code)).transpose()?;
                 let byte_code = match digest.as_ref().and_then(|digest| known.remove(digest)) {

@@ -54,6 +54,7 @@ pub struct Wheels<'a> {
     cache: Option<WheelCache<'a>>,
     index: PackageIndex,
     backends: Backends,
+    say: Box<dyn Fn(&str) + Sync + 'a>,
 }
 
 /// A wheel of a closure.
@@ -62,11 +63,16 @@ pub struct Located {
     pub wheel: Wheel,
     /// None of one that only a published image is known to have.
     pub path: Option<Utf8PathBuf>,
+    /// None of a wheel that was built, or is not here.
+    locked: Option<LockedFile>,
 }
 
 impl Located {
-    /// `key` is that of a built wheel.
-    fn here(stored: &Stored, key: Option<&str>) -> Result<Located> {
+    fn here(stored: &Stored, planned: &Planned) -> Result<Located> {
+        let (built, locked) = match &planned.how {
+            How::Wheel { .. } => (None, Some(locked(planned))),
+            How::Sdist { .. } => (Some(stored.entry().to_owned()), None),
+        };
         let path = &stored.path;
         let metadata = path.metadata().with_context(|| format!("read {path}"))?;
         Ok(Located {
@@ -74,9 +80,10 @@ impl Located {
                 name: stored.name().to_owned(),
                 hash: stored.hash.clone(),
                 size: metadata.len(),
-                built: key.map(str::to_owned),
+                built,
             },
             path: Some(path.clone()),
+            locked,
         })
     }
 }
@@ -110,6 +117,7 @@ impl<'a> Wheels<'a> {
             cache,
             index: PackageIndex::configured()?,
             backends: Backends::read(&context.resolved.config, docker_images)?,
+            say: Box::new(move |line| report.warning(line)),
         })
     }
 
@@ -159,7 +167,11 @@ impl<'a> Wheels<'a> {
             for planned in packages {
                 let lacking = self.lacking(plan, closure, &planned)?;
                 match lacking.iter().find_map(|id| known(id)) {
-                    Some(wheel) => found.push(Located { wheel, path: None }),
+                    Some(wheel) => found.push(Located {
+                        wheel,
+                        path: None,
+                        locked: None,
+                    }),
                     None => closure.packages.push(planned),
                 }
             }
@@ -211,21 +223,29 @@ impl<'a> Wheels<'a> {
         for closure in closures {
             let platform = closure.target.platform;
             let wheel = |planned: &Planned| {
-                let (wheel, key) = match &planned.how {
-                    How::Wheel { file } => (fetched.get(&file.hash).copied(), None),
-                    How::Sdist { .. } => {
-                        let wheel = built.get(&(platform, planned.name.to_string()));
-                        (wheel, wheel.map(Stored::entry))
-                    }
+                let wheel = match &planned.how {
+                    How::Wheel { file } => fetched.get(&file.hash).copied(),
+                    How::Sdist { .. } => built.get(&(platform, planned.name.to_string())),
                 };
                 let wheel =
                     wheel.with_context(|| format!("{name}: no wheel of {}", planned.name))?;
-                Located::here(wheel, key)
+                Located::here(wheel, planned)
             };
             let wheels = closure.packages.iter().map(wheel);
             installed.insert(platform, wheels.collect::<Result<_>>()?);
         }
         Ok(installed)
+    }
+
+    /// Where a wheel lies, for whoever unpacks it: as its hash says, and fetched again where it was damaged.
+    pub fn whole(&self, located: &Located) -> Result<Utf8PathBuf> {
+        // What was built was looked at when it was looked up.
+        if let Some(locked) = &located.locked {
+            let stored = self.store.fetch_whole(&self.index, locked, &*self.say)?;
+            return Ok(stored.path);
+        }
+        let path = located.path.clone();
+        path.with_context(|| format!("{} is not here", located.wheel.name))
     }
 
     /// The wheel of a connector's own package, from its files as a zip archive.
@@ -254,6 +274,7 @@ impl<'a> Wheels<'a> {
             index: &self.index,
             native: self.native,
             pins: &self.backends.pins,
+            say: &*self.say,
         }
     }
 

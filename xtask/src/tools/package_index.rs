@@ -303,7 +303,7 @@ pub struct Fetched {
 
 /// The hash of one file by the algorithm that a lock uses.
 #[derive(Clone)]
-enum Digests {
+pub(super) enum Digests {
     Sha256(Sha256),
     Sha384(Sha384),
     Sha512(Sha512),
@@ -311,7 +311,7 @@ enum Digests {
 
 impl Digests {
     /// By the algorithm of the first hash.
-    fn like(hashes: &[Hash]) -> Digests {
+    pub fn like(hashes: &[Hash]) -> Digests {
         let algorithm = hashes
             .first()
             .and_then(|hash| hash.as_str().split(':').next());
@@ -322,7 +322,7 @@ impl Digests {
         }
     }
 
-    fn add(&mut self, bytes: &[u8]) {
+    pub fn add(&mut self, bytes: &[u8]) {
         match self {
             Digests::Sha256(hasher) => hasher.update(bytes),
             Digests::Sha384(hasher) => hasher.update(bytes),
@@ -330,7 +330,7 @@ impl Digests {
         }
     }
 
-    fn finish(self) -> String {
+    pub fn finish(self) -> String {
         match self {
             Digests::Sha256(hasher) => format!("sha256:{:x}", hasher.finalize()),
             Digests::Sha384(hasher) => format!("sha384:{:x}", hasher.finalize()),

@@ -45,6 +45,8 @@ pub struct WheelBuilder<'a> {
     pub native: Platform,
     /// Build backends of connectors' own packages.
     pub pins: &'a [Pin],
+    /// Told of what was damaged in the store, in one line.
+    pub say: &'a dyn Fn(&str),
 }
 
 /// An image with what an sdist needs to be built.
@@ -207,8 +209,9 @@ impl WheelBuilder<'_> {
             return Ok(false);
         };
         let bytes = fs::read(&wheel.path).with_context(|| format!("read {}", wheel.path))?;
-        let wheel = WheelFile::read(wheel.name(), &bytes)?;
-        Ok(!wheel.machine_code().is_empty())
+        // A damaged one tells nothing; who installs it fetches it again.
+        let wheel = WheelFile::read(wheel.name(), &bytes);
+        Ok(wheel.is_ok_and(|wheel| !wheel.machine_code().is_empty()))
     }
 
     fn build(&self, sdist: &Sdist<'_>, platform: Platform) -> Result<Built> {
@@ -216,7 +219,7 @@ impl WheelBuilder<'_> {
             "build {} {} on {platform}",
             sdist.file.package, sdist.file.version
         );
-        let source = self.store.fetch(self.index, sdist.file)?;
+        let source = self.store.fetch_whole(self.index, sdist.file, self.say)?;
         let bytes = fs::read(&source.path).with_context(|| format!("read {}", source.path))?;
         let job = self
             .job(sdist, source.name(), bytes)
@@ -255,7 +258,7 @@ impl WheelBuilder<'_> {
         let mut backends = serde_json::Map::new();
         let mut files = Vec::new();
         for pin in &pins {
-            let wheel = self.store.fetch(self.index, &pin.file())?;
+            let wheel = self.store.fetch_whole(self.index, &pin.file(), self.say)?;
             let path = format!("backends/{}", wheel.name());
             backends.insert(pin.name.to_string(), path.clone().into());
             files.push((

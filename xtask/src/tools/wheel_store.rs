@@ -6,7 +6,7 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io::Write,
+    io::{Cursor, Read, Write},
     time::{Duration, SystemTime},
 };
 
@@ -14,7 +14,10 @@ use anyhow::{Context, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 use sha2::{Digest as _, Sha256};
 
-use super::{package_index::PackageIndex, process::check_interrupted};
+use super::{
+    package_index::{Digests, PackageIndex},
+    process::check_interrupted,
+};
 use crate::model::{hash::Hash, locked_file::LockedFile, platform::Platform, problem::Problem};
 
 const FILES: &str = "files";
@@ -194,6 +197,31 @@ impl WheelStore {
         })
     }
 
+    /// As [`fetch`](Self::fetch), for a file that nobody will check again before its content counts: one that was
+    /// damaged here is fetched again, and `say` hears of it.
+    pub fn fetch_whole(
+        &self,
+        index: &PackageIndex,
+        wanted: &LockedFile,
+        say: &dyn Fn(&str),
+    ) -> Result<Stored> {
+        let stored = self.fetch(index, wanted)?;
+        if stored.origin == Origin::Made || is_whole(&stored)? {
+            return Ok(stored);
+        }
+        {
+            let _lock = self.lock(stored.entry())?;
+            let path = &stored.path;
+            if path.exists() && !is_whole(&stored)? {
+                say(&format!(
+                    "{path} is not what it was when it came here: fetching it again"
+                ));
+                remove(path)?;
+            }
+        }
+        self.fetch(index, wanted)
+    }
+
     /// Why the index had withdrawn a file when it was fetched here; None when it had not. The reason may be empty.
     pub fn yanked(&self, hash: &Hash) -> Result<Option<String>> {
         let note = self.root.join(YANKED).join(file_directory(hash));
@@ -207,12 +235,15 @@ impl WheelStore {
         }
     }
 
-    /// A built wheel that is here already.
+    /// A built wheel that is here already, unless it was damaged: then it is built again and replaced.
     pub fn built(&self, key: &BuiltKey) -> Result<Option<Stored>> {
         let Some(path) = self.entry(BUILT, &key.directory())? else {
             return Ok(None);
         };
         let bytes = fs::read(&path).with_context(|| format!("read {path}"))?;
+        if zip::ZipArchive::new(Cursor::new(&bytes)).is_err() {
+            return Ok(None);
+        }
         Ok(Some(Stored {
             hash: sha256(&bytes)?,
             path,
@@ -441,6 +472,21 @@ fn file_directory(hash: &Hash) -> String {
     hash.as_str().replace(':', "-")
 }
 
+/// Whether a file still has the hash that it is kept by.
+fn is_whole(stored: &Stored) -> Result<bool> {
+    let path = &stored.path;
+    let mut file = File::open(path).with_context(|| format!("open {path}"))?;
+    let mut digests = Digests::like(std::slice::from_ref(&stored.hash));
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(digests.finish() == stored.hash.as_str()),
+            Ok(count) => digests.add(&buffer[..count]),
+            Err(error) => return Err(error).with_context(|| format!("read {path}")),
+        }
+    }
+}
+
 /// Removes a file; false when somebody else did, or moved it to its place.
 fn remove(file: &Utf8Path) -> Result<bool> {
     match fs::remove_file(file) {
@@ -591,6 +637,34 @@ mod tests {
     }
 
     #[test]
+    fn what_was_damaged_is_fetched_or_built_again() {
+        let (_directory, store) = store();
+        let server = Server::start(vec![page(), file("hello"), page(), file("hello")]);
+        let wanted = wanted(b"hello");
+        let said = std::cell::RefCell::new(Vec::new());
+        let say = |line: &str| said.borrow_mut().push(line.to_owned());
+        for (found, origin, lines) in [
+            (None, Origin::Made, 0),
+            (None, Origin::Kept, 0),
+            (Some("hell"), Origin::Made, 1),
+        ] {
+            if let Some(found) = found {
+                let path = store.file(&wanted).unwrap().unwrap().path;
+                fs::write(path, found).unwrap();
+            }
+            let stored = store.fetch_whole(&index(&server), &wanted, &say).unwrap();
+            assert_eq!(fs::read(&stored.path).unwrap(), b"hello");
+            assert_eq!((stored.origin, said.borrow().len()), (origin, lines));
+        }
+        let key = key(Scope::Pure, &[]);
+        let whole = zip(&["a"]);
+        let kept = store.keep_built(&key, "a.whl", &whole).unwrap();
+        assert!(store.built(&key).unwrap().is_some());
+        fs::write(&kept.path, &whole[..whole.len() - 1]).unwrap();
+        assert_eq!(store.built(&key).unwrap(), None);
+    }
+
+    #[test]
     fn nothing_is_pruned_while_it_is_kept() {
         let (_directory, store) = store();
         let later = SystemTime::now() + ABANDONED;
@@ -645,6 +719,15 @@ mod tests {
         );
     }
 
+    /// An archive of empty files.
+    fn zip(names: &[&str]) -> Vec<u8> {
+        let files: Vec<_> = names
+            .iter()
+            .map(|name| (name.to_string(), Vec::new()))
+            .collect();
+        crate::tools::wheel_file::pack(&files).unwrap()
+    }
+
     fn key(scope: Scope, recipe: &[&str]) -> BuiltKey {
         BuiltKey {
             package: "pendulum".into(),
@@ -664,11 +747,12 @@ mod tests {
             libc: "glibc2.36".into(),
         };
         let pure = key(Scope::Pure, &[]);
-        store.keep_built(&pure, "p.whl", b"pure").unwrap();
+        let wheel = zip(&["pure"]);
+        store.keep_built(&pure, "p.whl", &wheel).unwrap();
         let kept = store.built(&pure).unwrap().unwrap();
         assert_eq!(
             (kept.hash, kept.origin),
-            (sha256(b"pure").unwrap(), Origin::Kept)
+            (sha256(&wheel).unwrap(), Origin::Kept)
         );
         for other in [
             key(native(Platform::LinuxAmd64), &[]),
