@@ -1,6 +1,6 @@
 //! Every flag of `cargo xtask`.
 
-use std::{num::NonZeroUsize, str::FromStr};
+use std::{collections::BTreeSet, num::NonZeroUsize, str::FromStr};
 
 use camino::Utf8PathBuf;
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
@@ -607,13 +607,9 @@ impl FromStr for Platforms {
             "host" => Ok(Platforms::Host),
             "all" => Ok(Platforms::All),
             _ => {
-                let mut platforms = text
-                    .split(',')
-                    .map(str::parse)
-                    .collect::<Result<Vec<Platform>, _>>()?;
-                platforms.sort();
-                platforms.dedup();
-                Ok(Platforms::Listed(platforms))
+                let platforms = text.split(',').map(str::parse);
+                let platforms = platforms.collect::<Result<BTreeSet<Platform>, _>>()?;
+                Ok(Platforms::Listed(platforms.into_iter().collect()))
             }
         }
     }

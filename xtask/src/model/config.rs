@@ -1,6 +1,10 @@
 //! Configuration: one typed value, laid over from defaults, Cargo.toml, the environment and flags.
 
-use std::{collections::BTreeMap, fmt, num::NonZeroUsize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    num::NonZeroUsize,
+};
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -24,7 +28,8 @@ pub struct Config {
     pub registry: String,
     /// Address of the repository that images are labelled with; empty is the git remote `origin`'s.
     pub source: String,
-    /// Platforms of a published image index.
+    /// Platforms of a published image index, at least one.
+    #[serde(deserialize_with = "platforms")]
     pub platforms: Vec<Platform>,
     /// Glob, relative to the repository root, of the directories that hold connectors.
     pub connectors: String,
@@ -345,6 +350,15 @@ impl Config {
     }
 }
 
+/// Each platform once, in their own order.
+fn platforms<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Platform>, D::Error> {
+    let platforms = BTreeSet::deserialize(deserializer)?;
+    if platforms.is_empty() {
+        return Err(serde::de::Error::custom("at least one platform is needed"));
+    }
+    Ok(platforms.into_iter().collect())
+}
+
 /// Lists of requirements, each also taken as one string.
 fn requirements<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
@@ -432,7 +446,8 @@ const TABLE: &str = "[workspace.metadata.connector]";
 const LAID_OVER: [&str; 2] = ["fan-out", "build-constraints"];
 
 impl Resolved {
-    /// Lays Cargo.toml's text, then `XTASK_*` variables, then `KEY=VALUE` flags over the defaults.
+    /// Lays Cargo.toml's text, then `XTASK_*` variables, then `KEY=VALUE` flags over the defaults. An empty variable is
+    /// one that is not set: workflows pass on what may be none.
     pub fn load(
         cargo_toml: Option<&str>,
         environment: impl Iterator<Item = (String, String)>,
@@ -442,7 +457,7 @@ impl Resolved {
         if let Some(text) = cargo_toml {
             resolved.lay_file(text)?;
         }
-        for (name, text) in environment {
+        for (name, text) in environment.filter(|(_, text)| !text.is_empty()) {
             resolved.lay_variable(&name, &text)?;
         }
         for flag in flags {
@@ -557,6 +572,12 @@ impl Resolved {
         self.set(key, value, origin, source)
     }
 
+    /// Where a setting's value is from.
+    pub fn origin(&self, key: &str) -> &Origin {
+        let setting = self.settings.iter().find(|setting| setting.key == key);
+        setting.map_or(&Origin::Default, |setting| &setting.origin)
+    }
+
     /// Sets one leaf and checks the whole.
     pub fn set(
         &mut self,
@@ -646,16 +667,6 @@ mod tests {
         Resolved::load(Some(file), variables, &flags)
     }
 
-    fn origin(resolved: &Resolved, key: &str) -> String {
-        resolved
-            .settings
-            .iter()
-            .find(|setting| setting.key == key)
-            .unwrap()
-            .origin
-            .to_string()
-    }
-
     #[test]
     fn flags_override_environment_overrides_file_overrides_defaults() {
         let file = "[workspace.metadata.connector]\njobs = 2\nregistry = 'ghcr.io/file'\n[workspace.metadata.connector.scan]\ncutoff = 'low'\n";
@@ -685,7 +696,33 @@ mod tests {
             ("platforms", "XTASK_PLATFORMS"),
             ("docker-images", "default"),
         ] {
-            assert_eq!(origin(&resolved, key), expected, "{key}");
+            assert_eq!(resolved.origin(key).to_string(), expected, "{key}");
+        }
+    }
+
+    #[test]
+    fn an_empty_variable_is_not_set() {
+        let file = "[workspace.metadata.connector]\njobs = 2\nwheel-cache = 'ghcr.io/org/wheels'\n";
+        let names = ["XTASK_JOBS", "XTASK_WHEEL_CACHE", "XTASK_PLATFORMS"];
+        let resolved = load(file, &names.map(|name| (name, "")), &[]).unwrap();
+        assert_eq!(resolved.config.jobs, 2);
+        assert_eq!(resolved.config.wheel_cache, "ghcr.io/org/wheels");
+        assert_eq!(resolved.config.platforms, Platform::ALL);
+        let resolved = load(file, &[], &["wheel-cache="]).unwrap();
+        assert_eq!(resolved.config.wheel_cache, "");
+    }
+
+    #[test]
+    fn each_platform_counts_once() {
+        let file = "[workspace.metadata.connector]\nplatforms = ['linux/arm64', 'linux/amd64', 'linux/aarch64']\n";
+        for (flags, expected) in [
+            (&[][..], &Platform::ALL[..]),
+            (
+                &["platforms=linux/amd64,linux/x86_64"],
+                &[Platform::LinuxAmd64],
+            ),
+        ] {
+            assert_eq!(load(file, &[], flags).unwrap().config.platforms, expected);
         }
     }
 
@@ -757,6 +794,24 @@ mod tests {
                 &[("XTASK_SCAN_CUTOFF", "grave")],
                 &[],
                 "XTASK_SCAN_CUTOFF: scan.cutoff: unknown variant `grave`",
+            ),
+            (
+                "[workspace.metadata.connector]\nplatforms = []\n",
+                &[],
+                &[],
+                "at least one platform is needed",
+            ),
+            (
+                "",
+                &[("XTASK_PLATFORMS", ",")],
+                &[],
+                "XTASK_PLATFORMS: platforms: at least one platform is needed",
+            ),
+            (
+                "",
+                &[],
+                &["platforms="],
+                "--config platforms=: platforms: at least one platform is needed",
             ),
             ("", &[], &["job=3"], "unknown key `job`"),
             ("", &[], &["jobs"], "expected KEY=VALUE"),

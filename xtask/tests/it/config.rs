@@ -54,3 +54,20 @@ fn a_mistake_names_the_key_the_line_and_the_known_keys() {
         .says("unknown key `job`")
         .says("known keys: registry");
 }
+
+#[test]
+fn no_platform_is_a_mistake_and_an_empty_variable_is_none() {
+    let repo = with("").manifest_only("source-a");
+    let build = ["connector", "build", "source-a", "--platform=all"];
+    repo.xtask()
+        .run(&[&build[..], &["--config", "platforms="]].concat())
+        .code(2)
+        .says("--config platforms=: platforms: at least one platform is needed");
+    assert!(!repo.log().contains("buildx build"), "{}", repo.log());
+    repo.xtask().env("XTASK_PLATFORMS", "").run(&build).code(0);
+    assert!(
+        repo.log().contains("--platform=linux/amd64,linux/arm64"),
+        "{}",
+        repo.log()
+    );
+}

@@ -306,13 +306,8 @@ fn listed(table: &BTreeMap<String, impl Display>) -> String {
 
 /// The bench pushes; a registry that is only the default is not meant for that.
 fn check_registry(context: &Context) -> Result<()> {
-    let setting = context
-        .resolved
-        .settings
-        .iter()
-        .find(|setting| setting.key == "registry");
-    match setting.map(|setting| &setting.origin) {
-        Some(Origin::Environment(_) | Origin::Flag | Origin::Sandbox) => Ok(()),
+    match context.resolved.origin("registry") {
+        Origin::Environment(_) | Origin::Flag | Origin::Sandbox => Ok(()),
         _ => Err(Problem::usage("the bench pushes images and prunes the engine's builder cache")
             .help("run it with --sandbox, or name an engine (DOCKER_HOST) and a registry (--config registry=HOST/NAMESPACE) that are meant for it")
             .into()),
