@@ -139,9 +139,9 @@ impl Repo {
         shared.map_or_else(|| self.target().join("store"), |path| self.home.join(path))
     }
 
-    /// Every connector, read in parallel. A directory without metadata.yaml is none.
-    pub fn load(&self, config: &Config) -> Result<Fleet> {
-        self.load_from(&self.directories(config)?)
+    /// Every connector, read in parallel.
+    pub fn load(&self, resolved: &Resolved) -> Result<Fleet> {
+        self.load_from(&self.directories(resolved)?)
     }
 
     /// The connectors in these directories (from the root), read in parallel.
@@ -177,8 +177,8 @@ impl Repo {
     }
 
     /// Every directory that holds a connector, with no more read of it than tells its language.
-    pub fn outlines(&self, config: &Config) -> Result<Vec<Outline>> {
-        let directories = self.directories(config)?;
+    pub fn outlines(&self, resolved: &Resolved) -> Result<Vec<Outline>> {
+        let directories = self.directories(resolved)?;
         Ok(directories
             .into_iter()
             .filter_map(|directory| self.outline(directory))
@@ -187,9 +187,6 @@ impl Repo {
 
     fn outline(&self, directory: Utf8PathBuf) -> Option<Outline> {
         let name = directory.file_name()?.to_owned();
-        if !self.has_metadata(&directory) {
-            return None;
-        }
         let language = self.language(&directory).or_else(|| {
             let text = self.text(&directory, "metadata.yaml")?;
             Language::of_tags(&Metadata::parse(&text).ok()?.tags)
@@ -216,28 +213,37 @@ impl Repo {
         String::from_utf8(read_file(self.root.join(directory).join(file)).ok()?).ok()
     }
 
-    /// Directories that the configured glob names, relative to the root, sorted.
-    fn directories(&self, config: &Config) -> Result<Vec<Utf8PathBuf>> {
-        let pattern = format!(
-            "{}/{}",
-            glob::Pattern::escape(self.root.as_str()),
-            config.connectors
-        );
+    /// Directories of connectors, which have a metadata.yaml, relative to the root, sorted.
+    ///
+    /// # Errors
+    /// When the configured glob names none: nothing checked would look like nothing wrong.
+    fn directories(&self, resolved: &Resolved) -> Result<Vec<Utf8PathBuf>> {
+        let connectors = &resolved.config.connectors;
+        let pattern = format!("{}/{connectors}", glob::Pattern::escape(self.root.as_str()));
         let paths = glob::glob(&pattern).map_err(|error| {
             Problem::usage(format!(
-                "connectors: `{}` is not a valid glob: {error}",
-                config.connectors
+                "connectors: `{connectors}` is not a valid glob: {error}"
             ))
         })?;
         let mut directories = Vec::new();
         for path in paths {
-            let path = path.with_context(|| format!("read {}", config.connectors))?;
+            let path = path.with_context(|| format!("read {connectors}"))?;
             // A name that is not UTF-8 can't be a connector's.
             if let Ok(path) = Utf8PathBuf::try_from(path)
                 && let Ok(relative) = path.strip_prefix(&self.root)
+                && self.has_metadata(relative)
             {
                 directories.push(relative.to_owned());
             }
+        }
+        if directories.is_empty() {
+            return Err(Problem::usage(format!(
+                "no connector in {}: `connectors` is `{connectors}` ({}), which matches no directory with a metadata.yaml",
+                self.root,
+                resolved.origin("connectors")
+            ))
+            .help("set `connectors` to a glob of their directories, or name another repository with -C DIR")
+            .into());
         }
         Ok(directories)
     }

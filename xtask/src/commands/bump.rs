@@ -71,7 +71,7 @@ impl Bumped {
 
 pub fn run(context: &Context, flags: &Bump) -> Result<Exit> {
     let config = &context.resolved.config;
-    let fleet = context.repo.load(config)?;
+    let fleet = context.repo.load(&context.resolved)?;
     let connectors = fleet.select(&context.repo, config, &flags.names)?.whole()?;
     let row = flags.changelog.as_deref();
     let row = row

@@ -131,10 +131,10 @@ struct Scope {
 }
 
 fn scope(context: &Context, flags: &Check) -> Result<Scope> {
-    let config = &context.resolved.config;
+    let resolved = &context.resolved;
     let Some(touched) = selection::touched(context, &flags.selection, Pages::Count)? else {
         let named = &flags.selection.names;
-        let mut directories = context.repo.named_directories(config, named)?;
+        let mut directories = context.repo.named_directories(resolved, named)?;
         if let Some(shard) = flags.selection.shard {
             for (directory, selected) in &mut directories {
                 *selected &= shard.holds(directory.file_name().unwrap_or_default());
@@ -145,7 +145,7 @@ fn scope(context: &Context, flags: &Check) -> Result<Scope> {
             earlier: BTreeMap::new(),
         });
     };
-    let mut all = context.repo.named_directories(config, &[])?;
+    let mut all = context.repo.named_directories(resolved, &[])?;
     for (directory, selected) in &mut all {
         let is_touched =
             |connector: &Selected| directory.file_name() == Some(connector.name.as_str());

@@ -69,7 +69,7 @@ pub fn run(context: &Context, flags: &Info) -> Result<Exit> {
     let named = std::slice::from_ref(&flags.name);
     let mut connectors = context
         .repo
-        .load(config)?
+        .load(&context.resolved)?
         .select(&context.repo, config, named)?
         .whole()?;
     let (Some(connector), true) = (connectors.pop(), connectors.is_empty()) else {

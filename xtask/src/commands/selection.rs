@@ -85,10 +85,11 @@ pub fn to_build(context: &Context, flags: &flags::Selection) -> Result<Vec<Conne
 /// The connectors that were named, all where none was, in this shard.
 pub fn named(context: &Context, flags: &flags::Selection) -> Result<Fleet> {
     let config = &context.resolved.config;
-    let mut fleet = context
-        .repo
-        .load(config)?
-        .select(&context.repo, config, &flags.names)?;
+    let mut fleet =
+        context
+            .repo
+            .load(&context.resolved)?
+            .select(&context.repo, config, &flags.names)?;
     if let Some(shard) = flags.shard {
         fleet
             .connectors
@@ -214,7 +215,7 @@ fn gather(context: &Context, flags: &flags::Selection) -> Result<Vec<Candidate>>
     if !flags.all_changed && flags.since.is_none() && flags.files_from.is_none() {
         return Ok(Vec::new());
     }
-    let outlines = context.repo.outlines(&context.resolved.config)?;
+    let outlines = context.repo.outlines(&context.resolved)?;
     let mut candidates: Vec<Candidate> = outlines
         .into_iter()
         .map(|outline| candidate(&context.repo, outline))

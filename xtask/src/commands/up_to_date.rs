@@ -43,7 +43,7 @@ struct Line<'a> {
 
 pub fn run(context: &Context, flags: &UpToDate) -> Result<Exit> {
     let config = &context.resolved.config;
-    let fleet = context.repo.load(config)?;
+    let fleet = context.repo.load(&context.resolved)?;
     let fleet = fleet.select(&context.repo, config, &flags.names)?;
     let standings = ask(context, &fleet.connectors)?;
     let mut edits = Edits::new(&context.repo.root);

@@ -114,7 +114,7 @@ pub fn run(context: &Context, flags: &Verify) -> Result<Exit> {
 /// The connector and the image that are meant: a connector's name is its image of the version in metadata.yaml.
 fn subject(context: &Context, text: &str) -> Result<(Connector, ImageRef)> {
     let config = &context.resolved.config;
-    let fleet = context.repo.load(config)?;
+    let fleet = context.repo.load(&context.resolved)?;
     let is_image = text.contains([':', '@']);
     if !is_image {
         let connectors = fleet

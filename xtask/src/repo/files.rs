@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{Fleet, Repo, read_file};
 use crate::model::{
-    config::Config,
+    config::Resolved,
     connector::BrokenConnector,
     connector_files::{ConnectorFiles, Content, UNREAD, guide_path, page_path},
     yaml::Document,
@@ -17,11 +17,10 @@ impl Repo {
     /// The directories of all connectors, and whether each was named; all are when nothing was named.
     pub fn named_directories(
         &self,
-        config: &Config,
+        resolved: &Resolved,
         named: &[String],
     ) -> Result<Vec<(Utf8PathBuf, bool)>> {
-        let mut directories = self.directories(config)?;
-        directories.retain(|directory| self.has_metadata(directory));
+        let directories = self.directories(resolved)?;
         // Selecting needs names only.
         let connector = |directory: &Utf8PathBuf| BrokenConnector {
             name: directory.file_name().unwrap_or_default().to_owned(),
@@ -32,7 +31,7 @@ impl Repo {
             connectors: Vec::new(),
             broken: directories.iter().map(connector).collect(),
         };
-        let selected = fleet.select(self, config, named)?.broken;
+        let selected = fleet.select(self, &resolved.config, named)?.broken;
         let is_selected = |directory: &Utf8Path| {
             selected
                 .binary_search_by(|one| one.directory.as_path().cmp(directory))

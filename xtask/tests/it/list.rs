@@ -45,6 +45,26 @@ fn every_connector_is_listed_with_its_language() {
 }
 
 #[test]
+fn a_glob_without_connectors_is_a_mistake() {
+    let repo = three().file("docs/x/README.md", "");
+    repo.commit(".");
+    for arguments in [
+        &["list"][..],
+        &["list", "--all-changed", "--base=HEAD"],
+        &["check", "--all-changed", "--base=HEAD"],
+        &["check"],
+    ] {
+        for glob in ["docs/*", "nowhere/*"] {
+            let xtask = repo.xtask().env("XTASK_CONNECTORS", glob);
+            let arguments = [&["connector"], arguments].concat();
+            xtask.run(&arguments).code(2).says(&format!(
+                "`connectors` is `{glob}` (XTASK_CONNECTORS), which matches no directory with a metadata.yaml"
+            ));
+        }
+    }
+}
+
+#[test]
 fn filters_and_selectors_narrow_the_list() {
     let repo = three();
     for (arguments, expected) in [

@@ -168,7 +168,7 @@ impl<'a> Bed<'a> {
 
     /// The connector as the clone has it now.
     pub fn connector(&self, name: &str) -> Result<Connector> {
-        let fleet = self.repo.load(&self.context.resolved.config)?;
+        let fleet = self.repo.load(&self.context.resolved)?;
         let config = &self.context.resolved.config;
         let chosen = fleet
             .select(&self.repo, config, &[name.to_owned()])?

@@ -22,10 +22,9 @@ const CONNECTORS: &str = "airbyte-integrations/connectors";
 
 /// Copies Python connectors of the clone in turn under other names, until there are `count`; their names.
 pub fn python_copies(bed: &Bed, count: usize) -> Result<Vec<String>> {
-    let config = &bed.context.resolved.config;
     let samples: Vec<Connector> = bed
         .repo
-        .load(config)?
+        .load(&bed.context.resolved)?
         .whole()?
         .into_iter()
         .filter(|connector| connector.language == Some(Language::Python))

@@ -311,7 +311,7 @@ fn chosen(context: &Context, flags: &Publish) -> Result<Vec<Connector>> {
     let config = &context.resolved.config;
     context
         .repo
-        .load(config)?
+        .load(&context.resolved)?
         .select(&context.repo, config, &names)?
         .whole()
 }
