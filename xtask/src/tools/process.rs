@@ -5,19 +5,27 @@
 
 use std::{
     fmt,
-    io::{BufRead, BufReader, Read, Write},
-    os::unix::process::{CommandExt, ExitStatusExt},
+    io::{self, BufRead, BufReader, PipeReader, Read, Write},
+    os::{
+        fd::AsFd,
+        unix::process::{CommandExt, ExitStatusExt},
+    },
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
+        mpsc::{self, Receiver, RecvTimeoutError},
     },
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, Signal, kill_process_group, setpriority_process};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::retry_on_intr,
+    process::{Pid, Signal, kill_process_group, setpriority_process},
+};
 
 use crate::model::problem::{Exit, Problem};
 
@@ -27,6 +35,8 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// How long a program may take to end after SIGTERM before it gets SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long output may be on its way after a program has ended. Whoever holds it longer was left behind.
+const LEFT_BEHIND: Duration = Duration::from_secs(1);
 /// How long what clears up may take: an engine with hundreds of images forgets one in 12 s.
 const CLEARING: Duration = Duration::from_secs(60);
 /// How often a running program, its time limit and the interrupt flag are looked at: an eighth of the time it has
@@ -37,11 +47,17 @@ const MEMORY_TICK: Duration = Duration::from_millis(1);
 /// How many of the last lines a failed program printed its error shows.
 const TAIL: usize = 20;
 
-/// Passes SIGINT and SIGTERM on to every running program; the commands then end by themselves.
+/// Has SIGINT, SIGTERM and a closed terminal end every running program; the commands then end by themselves.
 pub fn watch_interrupts() -> Result<()> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let mut signals =
         signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).context("watch for Ctrl-C")?;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if !ignores_hangup(&status) {
+        signals
+            .add_signal(SIGHUP)
+            .context("watch for a closed terminal")?;
+    }
     thread::spawn(move || {
         for _ in signals.forever() {
             INTERRUPTED.store(true, Ordering::SeqCst);
@@ -55,6 +71,15 @@ pub fn watch_interrupts() -> Result<()> {
         }
     });
     Ok(())
+}
+
+/// Whether SIGHUP is ignored, as it is under nohup, by /proc/self/status; where the system does not tell, it counts so.
+fn ignores_hangup(status: &str) -> bool {
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_none_or(|mask| mask & 1 == 1)
 }
 
 /// Fails once Ctrl-C was pressed: called between steps that start no program.
@@ -96,7 +121,7 @@ enum Memory {
 }
 
 /// Writes what a program reads.
-type Input = Box<dyn FnOnce(&mut dyn Write) -> std::io::Result<()> + Send>;
+type Input = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>;
 /// Reads what a program prints.
 type Output = Box<dyn FnOnce(&mut dyn Read) + Send>;
 
@@ -153,7 +178,7 @@ impl Program {
     /// As [`input`](Self::input), for what is too long to be held in memory.
     pub fn input_from(
         mut self,
-        write: impl FnOnce(&mut dyn Write) -> std::io::Result<()> + Send + 'static,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
     ) -> Program {
         self.input = Some(Box::new(write));
         self.command.stdin(Stdio::piped());
@@ -195,19 +220,9 @@ impl Program {
             .stderr(Stdio::null())
             .spawn();
         let mut child = child.map_err(|error| start_error(&self.command, &self.line, error))?;
-        let start = Instant::now();
-        let ended = loop {
-            let ended = child.try_wait();
-            if !matches!(ended, Ok(None)) || start.elapsed() > CLEARING {
-                break ended;
-            }
-            thread::sleep(TICK.1);
-        };
-        let ended = ended.with_context(|| format!("wait for {}", self.line))?;
-        if ended.is_none() {
-            let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
-            let _ = child.wait();
-        }
+        Group::of(&child, OnInterrupt::GoOn)
+            .wait(&mut child, Some(CLEARING), Memory::Ignored)
+            .with_context(|| format!("wait for {}", self.line))?;
         Ok(())
     }
 
@@ -216,40 +231,54 @@ impl Program {
         check_interrupted()?;
         let input = self.input.take();
         let output = self.output.take();
+        let (cut, open) = io::pipe().with_context(|| format!("run `{}`", self.line))?;
         let mut child = self
             .command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| start_error(&self.command, &self.line, error))?;
-        let group = Group::of(&child);
+        let group = Group::of(&child, OnInterrupt::End);
         if self.gives_way {
             // One that can't be is only faster.
             let _ = setpriority_process(Some(Pid::from_child(&child)), NICENESS);
         }
         let waiting = thread::current();
         let (waited, stdout, stderr) = thread::scope(|scope| {
+            // Each thread drops its copy of `at_work` at its end, and `open` is dropped at the latest when this returns.
+            let (at_work, idle) = mpsc::channel::<()>();
+            let (open, stdout_at_work, stderr_at_work) = (open, at_work.clone(), at_work.clone());
             let writer = child.stdin.take().zip(input);
-            // A program that ends without reading all of it is judged by its status.
-            scope.spawn(move || writer.map(|(mut pipe, write)| write(&mut pipe)));
+            scope.spawn(move || {
+                let _at_work = at_work;
+                // A program that ends without reading all of it is judged by its status.
+                writer.map(|(mut pipe, write)| write(&mut pipe))
+            });
             let stdout = child.stdout.take().map(|pipe| {
+                let pipe = Until { pipe, cut: &cut };
                 scope.spawn(move || {
+                    let _at_work = stdout_at_work;
                     let read = read_all(pipe, output);
                     waiting.unpark();
                     read
                 })
             });
-            let stderr = child
-                .stderr
-                .take()
-                .map(|pipe| scope.spawn(move || read_lines(pipe, watch)));
+            let stderr = child.stderr.take().map(|pipe| {
+                let pipe = Until { pipe, cut: &cut };
+                scope.spawn(move || {
+                    let _at_work = stderr_at_work;
+                    read_lines(pipe, watch)
+                })
+            });
             let waited = group.wait(&mut child, self.limit, self.memory)?;
+            group.end_left_behind(&idle);
+            drop(open);
             let collect = |reader: Option<thread::ScopedJoinHandle<'_, Vec<u8>>>| {
                 reader
                     .and_then(|reader| reader.join().ok())
                     .unwrap_or_default()
             };
-            Ok::<_, std::io::Error>((waited, collect(stdout), collect(stderr)))
+            Ok::<_, io::Error>((waited, collect(stdout), collect(stderr)))
         })
         .with_context(|| format!("wait for {}", self.line))?;
         drop(group);
@@ -281,7 +310,7 @@ impl Program {
             .command
             .spawn()
             .map_err(|error| start_error(&self.command, &self.line, error))?;
-        let group = Group::of(&child);
+        let group = Group::of(&child, OnInterrupt::End);
         let waited = group
             .wait(&mut child, self.limit, self.memory)
             .with_context(|| format!("wait for {}", self.line))?;
@@ -399,15 +428,36 @@ pub fn indent(text: &str) -> String {
         .join("\n")
 }
 
-fn start_error(command: &Command, line: &str, error: std::io::Error) -> Problem {
+fn start_error(command: &Command, line: &str, error: io::Error) -> Problem {
     let program = command.get_program().to_string_lossy();
-    if error.kind() == std::io::ErrorKind::NotFound {
+    if error.kind() == io::ErrorKind::NotFound {
         return Problem::environment(format!(
             "`{program}` is not installed (wanted for `{line}`)"
         ))
         .help("`cargo xtask doctor` lists everything that is missing");
     }
     Problem::environment(format!("start `{line}`: {error}"))
+}
+
+/// A program's output, which ends when `cut` does: a session of its own may hold it for ever.
+struct Until<'a, P> {
+    pipe: P,
+    cut: &'a PipeReader,
+}
+
+impl<P: Read + AsFd> Read for Until<'_, P> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut ready = [
+            PollFd::new(&self.pipe, PollFlags::IN),
+            PollFd::new(self.cut, PollFlags::IN),
+        ];
+        retry_on_intr(|| poll(&mut ready, None))?;
+        // What was printed before is read.
+        if ready[0].revents().is_empty() {
+            return Ok(0);
+        }
+        self.pipe.read(buffer)
+    }
 }
 
 fn read_all(mut pipe: impl Read, output: Option<Output>) -> Vec<u8> {
@@ -422,13 +472,21 @@ fn read_all(mut pipe: impl Read, output: Option<Output>) -> Vec<u8> {
 
 fn read_lines(pipe: impl Read, mut watch: impl FnMut(&str)) -> Vec<u8> {
     let mut bytes = Vec::new();
+    each_line(pipe, |line| {
+        bytes.extend_from_slice(line);
+        watch(String::from_utf8_lossy(line).trim_end());
+    });
+    bytes
+}
+
+/// Calls `hear` with each line and its end, holding one at a time.
+pub fn each_line(pipe: impl Read, mut hear: impl FnMut(&[u8])) {
     let mut reader = BufReader::new(pipe);
-    loop {
-        let start = bytes.len();
-        match reader.read_until(b'\n', &mut bytes) {
-            Ok(0) | Err(_) => return bytes,
-            Ok(_) => watch(String::from_utf8_lossy(&bytes[start..]).trim_end()),
-        }
+    let mut line = Vec::new();
+    // A broken pipe ends the reading; the status tells the rest.
+    while let Ok(1..) = reader.read_until(b'\n', &mut line) {
+        hear(&line);
+        line.clear();
     }
 }
 
@@ -449,17 +507,52 @@ struct Waited {
     peak_memory: Option<u64>,
 }
 
+/// What becomes of a running program when Ctrl-C is pressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OnInterrupt {
+    End,
+    GoOn,
+}
+
 /// A running process group; taken off the list of running ones when dropped.
-struct Group(Pid);
+struct Group {
+    leader: Pid,
+    on_interrupt: OnInterrupt,
+}
 
 impl Group {
-    fn of(child: &Child) -> Group {
-        let pid = Pid::from_child(child);
-        RUNNING
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(pid);
-        Group(pid)
+    fn of(child: &Child, on_interrupt: OnInterrupt) -> Group {
+        let leader = Pid::from_child(child);
+        if on_interrupt == OnInterrupt::End {
+            RUNNING
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(leader);
+        }
+        Group {
+            leader,
+            on_interrupt,
+        }
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.on_interrupt == OnInterrupt::End && INTERRUPTED.load(Ordering::SeqCst)
+    }
+
+    fn signal(&self, signal: Signal) {
+        // It may have ended.
+        let _ = kill_process_group(self.leader, signal);
+    }
+
+    /// Waits, once the child has ended, for all that read and write for it, which is told by `idle`, and ends what else of
+    /// the group keeps them.
+    fn end_left_behind(&self, idle: &Receiver<()>) {
+        let start = Instant::now();
+        while idle.recv_timeout(TICK.1) == Err(RecvTimeoutError::Timeout) {
+            if start.elapsed() > LEFT_BEHIND || self.is_interrupted() {
+                return self.signal(Signal::KILL);
+            }
+        }
     }
 
     /// Waits for the child, ending its group at the limit: SIGTERM, then SIGKILL after a grace period.
@@ -468,7 +561,7 @@ impl Group {
         child: &mut Child,
         limit: Option<Duration>,
         memory: Memory,
-    ) -> std::io::Result<Waited> {
+    ) -> io::Result<Waited> {
         let start = Instant::now();
         let mut since = start;
         let mut ending: Option<Instant> = None;
@@ -481,7 +574,7 @@ impl Group {
             if let Some(status) = child.try_wait()? {
                 // Grandchildren that hold the pipes open would keep the readers waiting.
                 if ending.is_some() {
-                    let _ = kill_process_group(self.0, Signal::KILL);
+                    self.signal(Signal::KILL);
                 }
                 return Ok(Waited {
                     status,
@@ -490,13 +583,13 @@ impl Group {
                 });
             }
             let over = limit.filter(|limit| start.elapsed() > *limit);
-            if ending.is_none() && (over.is_some() || INTERRUPTED.load(Ordering::SeqCst)) {
+            if ending.is_none() && (over.is_some() || self.is_interrupted()) {
                 ending = Some(Instant::now());
                 timed_out = over;
-                let _ = kill_process_group(self.0, Signal::TERM);
+                self.signal(Signal::TERM);
             }
             if ending.is_some_and(|since| since.elapsed() > GRACE) {
-                let _ = kill_process_group(self.0, Signal::KILL);
+                self.signal(Signal::KILL);
             }
             let longest = match memory {
                 Memory::Ignored => TICK.1,
@@ -518,7 +611,7 @@ impl Drop for Group {
         RUNNING
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .retain(|pid| *pid != self.0);
+            .retain(|pid| *pid != self.leader);
     }
 }
 
@@ -531,6 +624,7 @@ impl fmt::Debug for Program {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::process::kill_process;
     use xshell::{Shell, cmd};
 
     fn program(script: &str) -> Program {
@@ -579,6 +673,35 @@ mod tests {
     }
 
     #[test]
+    fn who_is_left_behind_with_the_output_is_not_waited_for() {
+        for start in ["", "setsid"] {
+            let script = format!("{start} sleep 100000 & echo $!");
+            let printed = program(&script).read().unwrap();
+            let left = printed.parse().unwrap();
+            if start == "setsid" {
+                // It lives on.
+                let _ = kill_process(Pid::from_raw(left).unwrap(), Signal::KILL);
+            }
+            // What nobody reaps stays as a zombie.
+            let stat = || std::fs::read_to_string(format!("/proc/{left}/stat"));
+            while stat().is_ok_and(|stat| !stat.contains(") Z ")) {
+                thread::sleep(TICK.1);
+            }
+        }
+    }
+
+    #[test]
+    fn hangup_is_minded_unless_it_is_ignored() {
+        for (status, expected) in [
+            ("Name:\tx\nSigIgn:\t0000000000001000\n", false),
+            ("Name:\tx\nSigIgn:\t0000000000001001\n", true),
+            ("", true),
+        ] {
+            assert_eq!(ignores_hangup(status), expected, "{status}");
+        }
+    }
+
+    #[test]
     fn input_reaches_the_program_and_lines_are_watched() {
         let mut seen = Vec::new();
         let finished = program("cat; echo one >&2; printf two >&2")
@@ -594,7 +717,7 @@ mod tests {
         let finished = program("read x; echo \"$x\"; read y; echo \"$y\"")
             .input_from(move |pipe| {
                 writeln!(pipe, "first")?;
-                let echoed: String = answers.recv().map_err(std::io::Error::other)?;
+                let echoed: String = answers.recv().map_err(io::Error::other)?;
                 writeln!(pipe, "after {echoed}")
             })
             .output_to(move |pipe| {
