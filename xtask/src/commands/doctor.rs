@@ -22,6 +22,7 @@ use crate::{
         git,
         grype::{Database, Grype},
         poe::Poe,
+        process::check_interrupted,
         registry,
         sandbox::binfmt,
         uv,
@@ -92,7 +93,7 @@ pub fn preflight_with(
     platforms: &[Platform],
     builder: &Builder,
 ) -> Result<EngineInfo> {
-    let (checks, info) = engine_checks(&context.engine, platforms, builder);
+    let (checks, info) = engine_checks(&context.engine, platforms, builder)?;
     let problems: Vec<String> = checks
         .iter()
         .filter(|check| check.status == Status::Problem)
@@ -115,7 +116,7 @@ pub fn preflight_with(
 
 pub fn run(context: &Context, flags: &Json) -> Result<Exit> {
     let config = &context.resolved.config;
-    let (mut checks, engine) = engine_checks(&context.engine, &config.platforms, &config.builder);
+    let (mut checks, engine) = engine_checks(&context.engine, &config.platforms, &config.builder)?;
     checks.push(disk(
         engine.as_ref().map(|engine| engine.root.as_str()),
         &context.repo.root,
@@ -131,6 +132,7 @@ pub fn run(context: &Context, flags: &Json) -> Result<Exit> {
     checks.extend(programs(config, &context.repo.tools())?);
     checks.push(scanner(context));
     checks.push(network());
+    check_interrupted()?;
     let worst = checks
         .iter()
         .map(|check| check.status)
@@ -164,7 +166,7 @@ fn engine_checks(
     engine: &Engine,
     platforms: &[Platform],
     chosen: &Builder,
-) -> (Vec<Check>, Option<EngineInfo>) {
+) -> Result<(Vec<Check>, Option<EngineInfo>)> {
     let mut checks = Vec::new();
     let info = engine.info();
     match &info {
@@ -197,7 +199,14 @@ fn engine_checks(
                     Ok(in_use) if in_use.driver == OWN_DRIVER => Ok(in_use),
                     _ => buildx::inspect(engine, Some("default")),
                 };
-                platforms_here = own.ok().map(|own| own.platforms);
+                match own {
+                    Ok(own) => platforms_here = Some(own.platforms),
+                    Err(error) => checks.push(Check::problem(
+                        "platforms",
+                        format!("{error:#}"),
+                        "`docker buildx inspect default` has to answer; it writes to ~/.docker, or DOCKER_CONFIG",
+                    )),
+                }
             }
         }
         Err(error) => checks.push(Check::problem(
@@ -206,15 +215,15 @@ fn engine_checks(
             "install the docker-buildx package (docker-buildx-plugin from docker's own repository)",
         )),
     }
+    check_interrupted()?;
     let Ok(info) = info else {
-        return (checks, None);
+        return Ok((checks, None));
     };
     checks.push(image_store(&info));
-    let Some(here) = platforms_here else {
-        return (checks, None);
-    };
-    checks.push(emulation(&info, &here, platforms));
-    (checks, Some(info))
+    if let Some(here) = platforms_here {
+        checks.push(emulation(&info, &here, platforms));
+    }
+    Ok((checks, Some(info)))
 }
 
 /// What is wrong with the builder that was chosen.

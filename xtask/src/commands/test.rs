@@ -58,6 +58,11 @@ pub fn run(context: &Context, flags: &Test) -> Result<Exit> {
         ))
         .into());
     }
+    if flags.config_file.is_some() {
+        for connector in &connectors {
+            buildable(connector)?;
+        }
+    }
     if connectors.is_empty() {
         context
             .report
@@ -118,6 +123,7 @@ fn try_images(
     let info = match doctor::preflight(context, &[]) {
         Ok(info) => info,
         Err(error) => {
+            check_interrupted()?;
             let failed =
                 |_: &Connector| vec![Step::of("build", Err(Problem::again(&error).into()))];
             return Ok(connectors.iter().map(failed).collect());

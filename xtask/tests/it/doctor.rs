@@ -59,6 +59,12 @@ fn each_fault_is_found_with_its_fix() {
             "linux/arm64 can't be run here",
             "qemu-user-static",
         ),
+        (
+            "no-home",
+            "platforms",
+            "mkdir /nowhere/.docker: permission denied",
+            "DOCKER_CONFIG",
+        ),
     ] {
         let check = check(fault, name);
         assert_eq!(check["status"], "problem", "{fault}");
@@ -97,6 +103,10 @@ fn a_build_stops_with_all_problems_at_once() {
         ),
         ("old-buildx", "buildx: 0.11.2 is too old"),
         ("no-arm64", "platforms: linux/arm64 can't be run here"),
+        (
+            "no-home",
+            "platforms: `docker buildx inspect default` exited with 1",
+        ),
         (
             "own-builder",
             "builder: cloud, the one in use, is of the kind docker-container, which keeps no images; `docker buildx use default`, or build with it: --builder cloud",

@@ -506,6 +506,20 @@ fn a_broken_build_leaves_the_tool_checks_standing() {
     assert!(without.stdout.contains("this machine can't build images"));
 }
 
+#[test]
+fn a_configuration_asks_for_a_connector_that_can_be_built() {
+    let repo = Monorepo::new()
+        .connector("destination-j", &["build.gradle"])
+        .file("config.json", "{}");
+    test(
+        &repo,
+        &["destination-j", "--config-file=config.json"],
+        &[("FAKE_DOCKER", "no-engine")],
+    )
+    .code(2)
+    .says("destination-j is written in java, which is not supported");
+}
+
 /// What others build is named and fails nothing; alone it takes no engine either.
 #[test]
 fn a_changed_connector_in_java_is_skipped() {
