@@ -199,20 +199,16 @@ const STREAM: [Field; 9] = [
     ("is_file_based", Truth, May),
 ];
 
-/// The answer, or everything that is wrong with it. `ending` is how a process that did not exit with 0 ended.
-pub fn judge(command: Command, stdout: &str, ending: Option<&str>) -> Result<Answer, Vec<String>> {
-    let mut judge = Judge::new(command, ending);
-    let lines = stdout.lines().enumerate();
-    for (index, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
-        judge.line(index + 1, line);
-    }
-    judge.finish()
-}
-
-struct Judge<'a> {
+/// Judges an answer line by line: a sync's is too long to be held.
+pub struct Judge<'a> {
     command: Command<'a>,
+    /// How many lines there were.
+    lines: usize,
     answer: Answer,
+    /// The first ones.
     problems: Vec<String>,
+    /// Problems beyond those.
+    more: usize,
     statuses: Vec<Value>,
     catalogs: Vec<Value>,
     /// The states that came back from a destination.
@@ -228,18 +224,17 @@ struct Stream {
 }
 
 impl<'a> Judge<'a> {
-    fn new(command: Command<'a>, ending: Option<&str>) -> Judge<'a> {
+    pub fn new(command: Command<'a>) -> Judge<'a> {
         let streams = match command {
             Command::Read(catalog) => configured(catalog),
             _ => BTreeMap::new(),
         };
         Judge {
             command,
+            lines: 0,
             answer: Answer::default(),
-            problems: ending
-                .map(|ending| format!("the container {ending}"))
-                .into_iter()
-                .collect(),
+            problems: Vec::new(),
+            more: 0,
             statuses: Vec::new(),
             catalogs: Vec::new(),
             states: Vec::new(),
@@ -247,22 +242,27 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn line(&mut self, number: usize, line: &str) {
+    pub fn line(&mut self, line: &str) {
+        self.lines += 1;
+        let line = line.trim();
+        if line.is_empty() {
+            return;
+        }
         let message = match serde_json::from_str::<Value>(line) {
             Ok(message) if message.is_object() => message,
             _ => {
                 let shown: String = line.chars().take(SHOWN).collect();
-                return self.wrong(number, &format!("no Airbyte message: {shown}"));
+                return self.wrong(&format!("no Airbyte message: {shown}"));
             }
         };
         let named = message["type"].as_str().unwrap_or_default();
         let Some((kind, key, fields)) = TYPES.iter().find(|(kind, ..)| *kind == named) else {
-            return self.wrong(number, &format!("`{named}` is no type of message"));
+            return self.wrong(&format!("`{named}` is no type of message"));
         };
         *self.answer.counts.entry(kind).or_default() += 1;
         let payload = &message[*key];
         if !payload.is_object() {
-            return self.wrong(number, &format!("a {kind} message without `{key}`"));
+            return self.wrong(&format!("a {kind} message without `{key}`"));
         }
         let inner = payload["type"].as_str().unwrap_or_default();
         let variant = VARIANTS
@@ -272,32 +272,29 @@ impl<'a> Judge<'a> {
             .iter()
             .chain(variant.into_iter().flat_map(|(_, _, fields)| *fields));
         for problem in fields.filter_map(|field| flaw(payload, key, field)) {
-            self.wrong(number, &format!("{kind}: {problem}"));
+            self.wrong(&format!("{kind}: {problem}"));
         }
-        self.place(number, kind, payload);
+        self.place(kind, payload);
     }
 
     /// What the message means for this command.
-    fn place(&mut self, number: usize, kind: &str, payload: &Value) {
+    fn place(&mut self, kind: &str, payload: &Value) {
         match (kind, self.command) {
             ("LOG" | "CONTROL", _) => {}
             ("TRACE", _) => self.trace(payload),
             ("CONNECTION_STATUS", Command::Check) => self.statuses.push(payload.clone()),
             ("CATALOG", Command::Discover) => self.catalogs.push(payload.clone()),
-            ("RECORD", Command::Read(_)) => self.record(number, payload),
+            ("RECORD", Command::Read(_)) => self.record(payload),
             ("STATE", Command::Read(_)) => {
                 if let Some(name) = payload["stream"]["stream_descriptor"]["name"].as_str() {
-                    self.known(number, name);
+                    self.known(name);
                 }
             }
             ("STATE", Command::Write(_)) => self.states.push(payload.clone()),
-            _ => self.wrong(
-                number,
-                &format!(
-                    "a {kind} message has no place in the answer to `{}`",
-                    self.command.name()
-                ),
-            ),
+            _ => self.wrong(&format!(
+                "a {kind} message has no place in the answer to `{}`",
+                self.command.name()
+            )),
         }
     }
 
@@ -314,11 +311,11 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn record(&mut self, number: usize, record: &Value) {
+    fn record(&mut self, record: &Value) {
         let Some(name) = record["stream"].as_str() else {
             return;
         };
-        self.known(number, name);
+        self.known(name);
         let Some(stream) = self.streams.get_mut(name) else {
             return;
         };
@@ -339,39 +336,45 @@ impl<'a> Judge<'a> {
         *count += 1;
     }
 
-    fn known(&mut self, number: usize, stream: &str) {
+    fn known(&mut self, stream: &str) {
         if !self.streams.contains_key(stream) {
-            self.wrong(
-                number,
-                &format!("stream `{stream}` is not in the configured catalog"),
-            );
+            self.wrong(&format!(
+                "stream `{stream}` is not in the configured catalog"
+            ));
         }
     }
 
-    fn wrong(&mut self, number: usize, what: &str) {
-        self.problem(format!("line {number}: {what}"));
+    fn wrong(&mut self, what: &str) {
+        self.problem(format!("line {}: {what}", self.lines));
     }
 
     fn problem(&mut self, problem: String) {
-        self.problems.push(problem);
+        if self.problems.len() < MOST {
+            self.problems.push(problem);
+        } else {
+            self.more += 1;
+        }
     }
 
-    fn finish(mut self) -> Result<Answer, Vec<String>> {
+    /// The answer, or what is wrong with it. `ending` is how a process that did not exit with 0 ended.
+    pub fn finish(mut self, ending: Option<&str>) -> Result<Answer, Vec<String>> {
         match self.command {
             Command::Check => self.finish_check(),
             Command::Discover => self.finish_discover(),
             Command::Read(_) => self.finish_read(),
             Command::Write(sample) => self.finish_write(sample),
         }
-        if self.problems.is_empty() {
+        let mut problems = self.problems;
+        if let Some(ending) = ending {
+            problems.insert(0, format!("the container {ending}"));
+        }
+        if problems.is_empty() {
             return Ok(self.answer);
         }
-        let more = self.problems.len().saturating_sub(MOST);
-        self.problems.truncate(MOST);
-        if more > 0 {
-            self.problems.push(format!("and {more} more"));
+        if self.more > 0 {
+            problems.push(format!("and {} more", self.more));
         }
-        Err(self.problems)
+        Err(problems)
     }
 
     fn finish_check(&mut self) {
@@ -405,7 +408,9 @@ impl<'a> Judge<'a> {
         let mut names = BTreeSet::new();
         for (index, stream) in streams.iter().enumerate() {
             let place = format!("catalog.streams[{index}]");
-            self.problems.extend(stream_flaws(stream, &place));
+            for flaw in stream_flaws(stream, &place) {
+                self.problem(flaw);
+            }
             let name = (
                 &stream["namespace"],
                 stream["name"].as_str().unwrap_or_default(),
@@ -556,6 +561,13 @@ pub fn configure(catalog: &Value) -> Value {
         })
     };
     json!({ "streams": streams.map(configure).collect::<Vec<_>>() })
+}
+
+#[cfg(test)]
+fn judge(command: Command, stdout: &str, ending: Option<&str>) -> Result<Answer, Vec<String>> {
+    let mut judge = Judge::new(command);
+    stdout.lines().for_each(|line| judge.line(line));
+    judge.finish(ending)
 }
 
 #[cfg(test)]

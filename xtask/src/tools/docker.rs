@@ -15,7 +15,7 @@ use xshell::{Shell, cmd};
 
 use super::{
     docker_login::Login,
-    process::{Finished, Program},
+    process::{Finished, Program, each_line},
     registry::{Credential, is_docker_hub},
     retry::{self, Policy, SayingClock},
 };
@@ -45,8 +45,10 @@ pub struct Engine {
     login: Arc<OnceLock<Login>>,
 }
 
+/// Takes a line of output.
+pub type Hear = Box<dyn FnMut(&[u8]) + Send>;
+
 /// A run of one command of an image.
-#[derive(Debug)]
 pub struct RunWithFiles<'a> {
     pub image: &'a ImageRef,
     pub platform: Platform,
@@ -57,6 +59,8 @@ pub struct RunWithFiles<'a> {
     pub files: &'a [(&'a str, &'a [u8])],
     /// What it reads from standard input.
     pub input: Vec<u8>,
+    /// Hears each line that it prints to standard output, which is not kept.
+    pub hear: Hear,
     pub limit: Duration,
 }
 
@@ -237,7 +241,10 @@ impl Engine {
         let name = container_name("test");
         let (platform, image) = (run.platform.to_string(), run.image.to_string());
         let mut args = vec!["create", "--interactive", "--name", &name];
+        // As of one that runs alone, its output is read.
         args.extend([
+            "--log-driver",
+            "none",
             "--pull",
             "never",
             "--network",
@@ -259,7 +266,8 @@ impl Engine {
             })
             .and_then(|_| {
                 let start = self.docker(&["start", "--attach", "--interactive", &name])?;
-                start.limit(run.limit).input(run.input).finish()
+                let start = start.limit(run.limit).input(run.input);
+                start.output_to(|pipe| each_line(pipe, run.hear)).finish()
             });
         self.remove_container(&name);
         finished
@@ -308,7 +316,7 @@ impl Engine {
     }
 
     pub(super) fn remove_container(&self, name: &str) {
-        if let Ok(program) = self.docker(&["rm", "--force", name]) {
+        if let Ok(program) = self.docker(&["rm", "--force", "--volumes", name]) {
             // Nothing is lost when it is gone already.
             let _ = program.finish_after_interrupt();
         }

@@ -197,7 +197,7 @@ fn a_spec_that_hangs_is_ended_with_its_container() {
         .code(1);
     finished.says("the container took longer than 1 s");
     assert!(
-        repo.log().contains("rm --force xtask-spec-"),
+        repo.log().contains("rm --force --volumes xtask-spec-"),
         "{}",
         repo.log()
     );

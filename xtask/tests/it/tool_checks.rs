@@ -576,7 +576,12 @@ fn commands_are_tried_on_a_configuration() {
     );
     assert!(log.contains("--network bridge"), "{log}");
     assert!(!log.contains("SECRET"), "{log}");
-    assert_eq!(log.matches("rm --force xtask-test-").count(), 3, "{log}");
+    for (words, calls) in [
+        ("--log-driver none --pull", 3),
+        ("rm --force --volumes xtask-test-", 3),
+    ] {
+        assert_eq!(log.matches(words).count(), calls, "{words}: {log}");
+    }
 
     let stray = test(&repo, &arguments, &[("FAKE_STREAM", "b")])
         .code(1)

@@ -1,6 +1,6 @@
 //! Tries the commands of a built connector on a configuration, and has what they print judged.
 
-use std::{fs, time::Duration};
+use std::{fs, sync::mpsc, thread, time::Duration};
 
 use anyhow::{Context as _, Result};
 use camino::Utf8Path;
@@ -13,7 +13,7 @@ use crate::{
     model::{metadata::ConnectorType, problem::Problem},
     plan::{
         build::BuildPlan,
-        messages::{self, Answer, Command, sample::Sample},
+        messages::{self, Answer, Command, Judge, sample::Sample},
     },
     tools::docker::RunWithFiles,
 };
@@ -21,6 +21,8 @@ use crate::{
 /// Files in the containers; connectors read them by path.
 const CONFIG: &str = "airbyte-test/config.json";
 const CATALOG: &str = "airbyte-test/catalog.json";
+/// How many lines may wait to be judged.
+const WAITING: usize = 64;
 
 /// What connectors are tried with.
 pub struct Smoke<'a> {
@@ -137,18 +139,29 @@ impl<'a> Smoke<'a> {
             .report
             .step(format!("{} {}", plan.connector, command.name()));
         let platform = plan.platforms.first().context("a plan has a platform")?;
-        let finished = context.engine.run_with_files(RunWithFiles {
+        let (heard, lines) = mpsc::sync_channel::<Vec<u8>>(WAITING);
+        let run = RunWithFiles {
             image: &plan.image,
             platform: *platform,
             network: self.network,
             arguments: &arguments,
             files: &files,
             input: input.into_bytes(),
+            hear: Box::new(move |line| _ = heard.send(line.to_vec())),
             limit: self.limit,
+        };
+        let mut judge = Judge::new(command);
+        let finished = thread::scope(|scope| {
+            scope.spawn(|| {
+                for line in lines {
+                    judge.line(&String::from_utf8_lossy(&line));
+                }
+            });
+            context.engine.run_with_files(run)
         })?;
         let failed = !finished.status.success() || finished.timed_out.is_some();
         let ending = failed.then(|| finished.ending());
-        match messages::judge(command, &finished.text(), ending.as_deref()) {
+        match judge.finish(ending.as_deref()) {
             Ok(answer) => {
                 step.done("ok");
                 for warning in &answer.warnings {
