@@ -498,7 +498,6 @@ impl<'a> Wheels<'a> {
     }
 }
 
-/// How a package that is locked as an sdist is built.
 /// The wheel that a closure takes of a package which another one has to build.
 fn wheel_elsewhere(closures: &[Closure], built: &Planned) -> Option<LockedFile> {
     let mut all = closures.iter().flat_map(|closure| &closure.packages);
@@ -509,6 +508,7 @@ fn wheel_elsewhere(closures: &[Closure], built: &Planned) -> Option<LockedFile> 
     wheel.map(locked)
 }
 
+/// How a package that is locked as an sdist is built.
 fn sdist<'a>(
     config: &'a Config,
     backends: &'a Backends,

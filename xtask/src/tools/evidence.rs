@@ -1,7 +1,7 @@
 //! Layers as a cataloguer is shown them: unpacked, without ordinary code, and without the programs that it learned
 //! nothing from before. A layer is made so once, whichever images it is part of.
 //!
-//! `evidence/FORMAT/HEX.json` says what is kept of the layer with that digest of its content, `evidence/blobs/HEX` is it.
+//! `evidence/CATALOGUER/HEX.json` says what is kept of the layer with that digest of its content, `evidence/blobs/HEX` is it.
 
 use std::{
     collections::BTreeSet,
@@ -28,7 +28,7 @@ use crate::model::{
 };
 
 /// Changes when other files are left out.
-pub const FORMAT: &str = "2";
+const FORMAT: &str = "2";
 /// Programs below this size are kept: leaving them out saves nothing. In bytes.
 const SMALL: u64 = 4 << 10;
 /// Programs above this size are kept unread. In bytes.
@@ -87,6 +87,11 @@ struct Entry<'a> {
     head: &'a [u8],
 }
 
+/// What lists of an image depend on besides the image: the cataloguer, and what it is shown.
+pub fn cataloguer(syft: &semver::Version) -> String {
+    format!("syft-{syft}-{FORMAT}")
+}
+
 /// How much is kept in `store`.
 pub fn size(store: &Utf8Path) -> Result<Usage> {
     let blobs = entries(&store.join(BLOBS))?;
@@ -109,11 +114,10 @@ pub fn prune(store: &Utf8Path, before: SystemTime) -> Result<Usage> {
 const BLOBS: &str = "evidence/blobs";
 
 impl EvidenceStore {
-    /// What `cataloguer` (a name and version) is shown, in `store`.
+    /// What a [`cataloguer`] is shown, in `store`.
     pub fn in_store(store: &Utf8Path, cataloguer: &str) -> EvidenceStore {
-        let directory = store.join("evidence");
         EvidenceStore {
-            records: directory.join(format!("{cataloguer}-{FORMAT}")),
+            records: store.join("evidence").join(cataloguer),
             blobs: store.join(BLOBS),
         }
     }

@@ -48,11 +48,11 @@ pub struct Subject<'a> {
 impl<'a> Catalogs<'a> {
     pub fn new(context: &Context, registries: &'a Registries<'a>) -> Catalogs<'a> {
         let config = &context.resolved.config;
-        let cataloguer = format!("syft-{}", config.tools.syft);
+        let cataloguer = evidence::cataloguer(&config.tools.syft);
         let directory = context.repo.target().join("sboms");
         Catalogs {
             registries,
-            directory: directory.join(format!("{cataloguer}-{}", evidence::FORMAT)),
+            directory: directory.join(&cataloguer),
             attached: directory.join("attached"),
             evidence: EvidenceStore::in_store(&context.repo.store(), &cataloguer),
             jobs: config.parallelism(),
