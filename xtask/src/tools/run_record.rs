@@ -201,9 +201,15 @@ fn directories(runs: &Utf8Path) -> Result<Vec<Utf8PathBuf>> {
     Ok(found)
 }
 
+/// Removes the oldest records, but the last of a real run, which may have to be taken up.
 fn forget_old(runs: &Utf8Path) -> Result<()> {
     let all = directories(runs)?;
-    for old in &all[..all.len().saturating_sub(KEPT - 1)] {
+    let old = &all[..all.len().saturating_sub(KEPT - 1)];
+    if old.is_empty() {
+        return Ok(());
+    }
+    let last_real = unfinished(runs, Mode::Real)?.map(|(directory, _)| directory);
+    for old in old.iter().filter(|old| Some(*old) != last_real.as_ref()) {
         super::files::remove_directory(old)?;
     }
     Ok(())
@@ -295,10 +301,29 @@ mod tests {
     fn old_runs_make_way() {
         let directory = tempfile::tempdir().unwrap();
         let runs = Utf8Path::from_path(directory.path()).unwrap();
-        for _ in 0..KEPT + 3 {
-            RunRecord::start(runs, Mode::DryRun).unwrap();
+        let run = |second: usize, mode| {
+            let directory = runs.join(format!(
+                "2026-01-01T00-{:02}-{:02}Z",
+                second / 60,
+                second % 60
+            ));
+            fs::create_dir(&directory).unwrap();
+            begin_events(&directory.join(EVENTS), mode).unwrap();
+            directory
+        };
+        run(0, Mode::Real);
+        let last_real = run(1, Mode::Real);
+        for second in 2..KEPT + 4 {
+            run(second, Mode::DryRun);
         }
+        RunRecord::start(runs, Mode::DryRun).unwrap();
+        let kept = directories(runs).unwrap();
+        assert_eq!(kept.len(), KEPT + 1);
+        assert_eq!(kept[0], last_real);
+        run(KEPT + 4, Mode::Real);
+        RunRecord::start(runs, Mode::DryRun).unwrap();
         assert_eq!(directories(runs).unwrap().len(), KEPT);
+        assert!(!last_real.exists());
     }
 
     #[test]
