@@ -15,9 +15,9 @@ use crate::{
     model::problem::{Exit, Problem},
     report::table,
     tools::{
-        base_store, evidence,
-        layer_store::{self, Cleared},
+        base_store, evidence, layer_store,
         registry::Arrived,
+        store_lock::StoreLock,
         wheel_cache::WheelCache,
         wheel_store::{Usage, WheelStore},
         work::each,
@@ -110,16 +110,13 @@ fn size(context: &Context, store: &WheelStore, flags: &Json) -> Result<Exit> {
     let root = context.repo.store();
     let wheels = store.size()?;
     let own = WheelStore::open_own(&root)?.size()?;
-    let bases = base_store::documents(&root)?;
     let parts = Parts {
         fetched: wheels.fetched,
         built: wheels.built,
         partial: wheels.partial,
         own: own.fetched.plus(own.built).plus(own.partial),
         layers: layer_store::size(&root)?,
-        bases: bases
-            .iter()
-            .fold(Usage::default(), |usage, (file, _)| usage.and(file)),
+        bases: base_store::size(&root)?,
         evidence: evidence::size(&root)?,
     };
     if flags.json {
@@ -151,25 +148,31 @@ fn prune(context: &Context, store: &WheelStore, flags: &CachePrune) -> Result<Ex
     let now = SystemTime::now();
     let mut before = now.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
     if let Some(megabytes) = flags.max_size {
-        let mut uses = [store.uses()?, own.uses()?, layer_store::uses(&root)?].concat();
+        let mut uses = [
+            store.uses()?,
+            own.uses()?,
+            layer_store::uses(&root)?,
+            base_store::uses(&root)?,
+            evidence::uses(&root)?,
+        ]
+        .concat();
         before = before.max(keeping(&mut uses, megabytes.saturating_mul(1_000_000)));
     }
+    // Held until all of it is removed.
+    let alone = StoreLock::alone(&root)?;
+    let mut removed = Vec::new();
+    if alone.is_some() {
+        removed.push(("fetched and built", store.prune(before)?));
+        removed.push(("own", own.prune(before)?));
+        removed.push(("layers", layer_store::prune(&root, before)?));
+    } else {
+        let line = "a build is under way and may use any of the wheels and layers: they stay";
+        context.report.warning(line);
+    }
+    removed.push(("bases", base_store::prune(&root, before)?));
+    removed.push(("evidence", evidence::prune(&root, before)?));
     let mut freed = Usage::default();
-    let layers = match layer_store::prune(&root, before)? {
-        Cleared::Freed(usage) => usage,
-        Cleared::InUse => {
-            let line = "a build is under way and may use any of the layers: they stay";
-            context.report.warning(line);
-            Usage::default()
-        }
-    };
-    for (what, usage) in [
-        ("fetched and built", store.prune(before)?),
-        ("own", own.prune(before)?),
-        ("layers", layers),
-        ("bases", base_store::prune(&root, before)?),
-        ("evidence", evidence::prune(&root, before)?),
-    ] {
+    for (what, usage) in removed {
         freed = freed.plus(usage);
         if usage.files > 0 {
             context.report.note(format_args!(

@@ -34,6 +34,7 @@ use crate::{
         files::write,
         missing_libraries,
         package_index::PackageIndex,
+        store_lock::StoreLock,
         uv,
         wheel_builder::{self, BuilderImage, OwnPackage, Sdist, WheelBuilder},
         wheel_cache::WheelCache,
@@ -55,6 +56,8 @@ pub struct Wheels<'a> {
     index: PackageIndex,
     backends: Backends,
     say: Box<dyn Fn(&str) + Sync + 'a>,
+    /// Held as long as wheels may be taken.
+    _lock: StoreLock,
 }
 
 /// A wheel of a closure.
@@ -118,6 +121,7 @@ impl<'a> Wheels<'a> {
             index: PackageIndex::configured()?,
             backends: Backends::read(&context.resolved.config, docker_images)?,
             say: Box::new(move |line| report.warning(line)),
+            _lock: StoreLock::shared(&context.repo.store())?,
         })
     }
 

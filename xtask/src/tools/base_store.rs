@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::{
     files, layout,
     registry::{Reference, Registries, Repository},
-    wheel_store::{Usage, entries, mark_used, modified},
+    wheel_store::{self, Usage, entries, mark_used, modified},
 };
 use crate::model::{
     image::{Digest, ImageRef},
@@ -37,21 +37,23 @@ pub struct BasePlatform {
     pub configuration: Value,
 }
 
-/// The documents kept in `store`, each with when it was last used.
-pub fn documents(store: &Utf8Path) -> Result<Vec<(Utf8PathBuf, SystemTime)>> {
-    let files = entries(&store.join(BASES))?;
-    let used = files.into_iter().map(|file| {
-        let used = modified(&file);
-        (file, used)
-    });
-    Ok(used.collect())
+/// How much the documents kept in `store` take up.
+pub fn size(store: &Utf8Path) -> Result<Usage> {
+    let documents = entries(&store.join(BASES))?;
+    let all = documents.iter();
+    Ok(all.fold(Usage::default(), |usage, document| usage.and(document)))
+}
+
+/// When each document kept in `store` was last used, and its bytes.
+pub fn uses(store: &Utf8Path) -> Result<Vec<(SystemTime, u64)>> {
+    Ok(wheel_store::uses(&entries(&store.join(BASES))?))
 }
 
 /// Removes those that were last used before `before`; who wants one again asks the registry.
 pub fn prune(store: &Utf8Path, before: SystemTime) -> Result<Usage> {
     let mut freed = Usage::default();
-    for (file, used) in documents(store)? {
-        if used < before {
+    for file in entries(&store.join(BASES))? {
+        if modified(&file) < before {
             freed = freed.and(&file);
             files::remove_file(&file)?;
         }

@@ -19,7 +19,7 @@ use super::{
     files,
     layer::{self, Hashing},
     process::check_interrupted,
-    wheel_store::{Usage, entries, mark_used, modified},
+    wheel_store::{self, Usage, entries, mark_used, modified},
 };
 use crate::model::{
     evidence::{self, LayerFiles},
@@ -97,6 +97,11 @@ pub fn size(store: &Utf8Path) -> Result<Usage> {
     let blobs = entries(&store.join(BLOBS))?;
     let all = blobs.iter();
     Ok(all.fold(Usage::default(), |usage, blob| usage.and(blob)))
+}
+
+/// When each part of it was last used, and its bytes.
+pub fn uses(store: &Utf8Path) -> Result<Vec<(SystemTime, u64)>> {
+    Ok(wheel_store::uses(&entries(&store.join(BLOBS))?))
 }
 
 /// Removes what was last used before `before`; it is made again of the layers.

@@ -1,11 +1,10 @@
 //! Layers that were packed before, by what went into them: one blob serves every connector that locks the same wheels.
 //!
-//! `layers/KEY.json` says what the layer of a key is, `layers/blobs/HEX` is it. Whoever takes layers holds `layers/lock`
-//! with others, whoever clears them holds it alone.
+//! `layers/KEY.json` says what the layer of a key is, `layers/blobs/HEX` is it.
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File, TryLockError},
+    fs::{self, File},
     time::SystemTime,
 };
 
@@ -15,6 +14,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{
     files,
     layer::{LayerWriter, diff_id},
+    store_lock::StoreLock,
     wheel_store::{Usage, entries, mark_used, modified},
 };
 use crate::model::{image::Digest, layer::Layer, machine_code::MachineCode};
@@ -22,15 +22,7 @@ use crate::model::{image::Digest, layer::Layer, machine_code::MachineCode};
 pub struct LayerStore {
     directory: Utf8PathBuf,
     /// Held as long as layers may be taken.
-    _lock: File,
-}
-
-/// What clearing layers came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cleared {
-    Freed(Usage),
-    /// A build uses them at the moment.
-    InUse,
+    _lock: StoreLock,
 }
 
 /// How much the layers in `store` take up.
@@ -50,17 +42,10 @@ pub fn uses(store: &Utf8Path) -> Result<Vec<(SystemTime, u64)>> {
         .collect())
 }
 
-/// Removes the layers that were last used before `before`, and blobs that no record names.
-pub fn prune(store: &Utf8Path, before: SystemTime) -> Result<Cleared> {
+/// Removes the layers that were last used before `before`, and blobs that no record names. The caller holds the store's
+/// lock alone.
+pub fn prune(store: &Utf8Path, before: SystemTime) -> Result<Usage> {
     let directory = store.join(LAYERS);
-    let lock = lock_file(&directory)?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Ok(Cleared::InUse),
-        Err(TryLockError::Error(error)) => {
-            return Err(error).with_context(|| format!("lock {directory}"));
-        }
-    }
     let remove = |path: &Utf8Path| fs::remove_file(path).with_context(|| format!("remove {path}"));
     let mut kept = BTreeSet::new();
     for (path, layer) in records(&directory)? {
@@ -77,18 +62,11 @@ pub fn prune(store: &Utf8Path, before: SystemTime) -> Result<Cleared> {
             remove(&blob)?;
         }
     }
-    Ok(Cleared::Freed(freed))
+    Ok(freed)
 }
 
 const LAYERS: &str = "layers";
 const BLOBS: &str = "blobs";
-
-fn lock_file(directory: &Utf8Path) -> Result<File> {
-    fs::create_dir_all(directory).with_context(|| format!("make {directory}"))?;
-    let path = directory.join("lock");
-    let file = File::options().create(true).append(true).open(&path);
-    file.with_context(|| format!("open {path}"))
-}
 
 /// What is said of each layer. A record that can't be read is of no use and counts as older than all.
 fn records(directory: &Utf8Path) -> Result<Vec<(Utf8PathBuf, Layer)>> {
@@ -113,13 +91,9 @@ pub struct Packed {
 impl LayerStore {
     /// The layers in `store`, beside its wheels.
     pub fn in_store(store: &Utf8Path) -> Result<LayerStore> {
-        let directory = store.join(LAYERS);
-        let lock = lock_file(&directory)?;
-        lock.lock_shared()
-            .with_context(|| format!("lock {directory}"))?;
         Ok(LayerStore {
-            directory,
-            _lock: lock,
+            directory: store.join(LAYERS),
+            _lock: StoreLock::shared(store)?,
         })
     }
 
@@ -259,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_are_cleared_by_their_last_use_while_nobody_takes_any() {
+    fn layers_are_cleared_by_their_last_use() {
         let directory = tempfile::tempdir().unwrap();
         let root = Utf8Path::from_path(directory.path()).unwrap();
         let store = LayerStore::in_store(root).unwrap();
@@ -284,14 +258,9 @@ mod tests {
         age(&new, long_ago);
         // Taking it is using it.
         assert!(store.get(&new).is_some());
-        assert_eq!(prune(root, limit).unwrap(), Cleared::InUse);
         let new_layer = store.get(&new).unwrap();
-        drop(store);
-        let Cleared::Freed(freed) = prune(root, limit).unwrap() else {
-            panic!("nobody takes any");
-        };
+        let freed = prune(root, limit).unwrap();
         assert_eq!(freed.files, 2, "the old layer and what is half written");
-        let store = LayerStore::in_store(root).unwrap();
         assert_eq!(store.get(&old), None);
         assert_eq!(store.get(&new), Some(new_layer));
         assert_eq!(uses(root).unwrap().len(), 1);

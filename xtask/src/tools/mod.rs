@@ -39,6 +39,7 @@ pub mod run_record;
 pub mod sandbox;
 pub mod spec_batch;
 pub mod spool;
+pub mod store_lock;
 pub mod syft;
 #[cfg(test)]
 pub mod test_server;

@@ -450,6 +450,12 @@ impl WheelStore {
     }
 }
 
+/// When each file was last used, and its bytes.
+pub fn uses(files: &[Utf8PathBuf]) -> Vec<(SystemTime, u64)> {
+    let of = |file: &Utf8PathBuf| (modified(file), Usage::default().and(file).bytes);
+    files.iter().map(of).collect()
+}
+
 impl Usage {
     pub fn plus(self, other: Usage) -> Usage {
         Usage {

@@ -64,7 +64,28 @@ fn a_store_elsewhere_is_shared_and_old_files_go() {
 }
 
 #[test]
-fn layers_bases_and_own_wheels_are_counted_and_go_by_age_and_size() {
+fn what_a_build_may_use_stays() {
+    let repo = Monorepo::new()
+        .file("shared/files/sha256-00/a-1.tar.gz", "12345")
+        .file("shared/own/built/key/a.whl", "123")
+        .file("shared/bases/00", "document")
+        .file("shared/layers/blobs/half", "half")
+        .file("shared/lock", "");
+    let prune = || {
+        let shared = repo.xtask().env("XTASK_CACHE", "shared");
+        shared.run(&["cache", "prune", "--all", "--json"]).code(0)
+    };
+    let lock = fs::File::open(repo.root().join("shared/lock")).unwrap();
+    lock.lock_shared().unwrap();
+    let beside_a_build = prune();
+    assert_eq!(beside_a_build.json()["files"], 1, "the base");
+    beside_a_build.says("a build is under way and may use any of the wheels and layers");
+    lock.unlock().unwrap();
+    assert_eq!(prune().json()["files"], 3);
+}
+
+#[test]
+fn every_part_is_counted_and_goes_by_age_and_size() {
     let digest = |letter: &str| format!("sha256:{}", letter.repeat(64));
     let layer = |letter: &str| {
         let digest = digest(letter);
@@ -73,7 +94,8 @@ fn layers_bases_and_own_wheels_are_counted_and_go_by_age_and_size() {
     let blob = "x".repeat(3_000_000);
     let mut repo = Monorepo::new()
         .file("shared/own/built/key/a.whl", "123")
-        .file("shared/bases/00", "document");
+        .file("shared/bases/00", "document")
+        .file("shared/evidence/blobs/00", &blob);
     for letter in ["a", "b"] {
         repo = repo
             .file(&format!("shared/layers/{letter}.json"), &layer(letter))
@@ -99,14 +121,16 @@ fn layers_bases_and_own_wheels_are_counted_and_go_by_age_and_size() {
         serde_json::json!({"files": 2, "bytes": 6_000_000})
     );
     assert_eq!(size["bases"]["files"], 1);
-    age("layers/a.json", 2);
+    assert_eq!(size["evidence"]["files"], 1);
+    age("layers/a.json", 3);
+    age("evidence/blobs/00", 2);
     age("bases/00", 40);
     assert_eq!(
         cache(&["prune", "--json"]).json()["files"],
         1,
         "the base, by its age"
     );
-    let pruned = cache(&["prune", "--max-size", "4"]);
+    let pruned = cache(&["prune", "--max-size", "7"]);
     assert_eq!(pruned.stdout, "removed 1 files, 3.0 MB\n");
     assert!(
         pruned.stderr.contains("layers: 1 files, 3.0 MB"),
@@ -115,6 +139,11 @@ fn layers_bases_and_own_wheels_are_counted_and_go_by_age_and_size() {
     assert!(
         repo.root().join("shared/layers/b.json").exists()
             && !repo.root().join("shared/layers/a.json").exists()
+    );
+    let pruned = cache(&["prune", "--max-size", "4"]);
+    assert!(
+        pruned.stderr.contains("evidence: 1 files, 3.0 MB"),
+        "{pruned:?}"
     );
     assert_eq!(cache(&["prune", "--all", "--json"]).json()["files"], 2);
     assert_eq!(cache(&["size", "--json"]).json()["layers"]["files"], 0);
