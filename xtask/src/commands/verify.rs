@@ -36,6 +36,7 @@ use crate::{
         layout::{self, Layout},
         process::check_interrupted,
         registry::{Credentials, Reference, Registries, Repository},
+        retry::status_of,
         work::each,
     },
 };
@@ -74,7 +75,7 @@ pub fn run(context: &Context, flags: &Verify) -> Result<Exit> {
 
     let commit = verify::commit(&published.halves);
     let mut checks = vec![
-        published.whole(context)?,
+        or_judged(What::Digest, published.whole(context)),
         Check::of(
             What::Platforms,
             verify::platforms(&context.resolved.config.platforms, &published.halves),
@@ -98,7 +99,7 @@ pub fn run(context: &Context, flags: &Verify) -> Result<Exit> {
     let (labels, rebuilt) = again.judge_commit(&commit, rebuild)?;
     checks.push(labels);
     checks.push(again.specs());
-    checks.push(published.signature()?);
+    checks.push(or_judged(What::Signature, published.signature()));
     checks.extend(rebuilt);
     check_interrupted()?;
     let verified = Verified {
@@ -152,7 +153,8 @@ impl<'r> Published<'r> {
             (None, Some(tag)) => Reference::Tag(tag.clone()),
             (None, None) => Reference::Tag("latest".parse().map_err(anyhow::Error::msg)?),
         };
-        let top = repository.manifest(&reference)?.ok_or_else(|| {
+        let top = repository.manifest(&reference).map_err(unanswered)?;
+        let top = top.ok_or_else(|| {
             let problem = Problem::failure(format!("{image} is not there"));
             match reference {
                 Reference::Digest(_) => problem,
@@ -176,7 +178,8 @@ impl<'r> Published<'r> {
                 published.attestations = manifest_document::attestations(&index).len();
                 for (platform, descriptor) in manifest_document::images(&index) {
                     let digest = layout::digest(descriptor)?;
-                    let document = repository.manifest(&Reference::Digest(digest.clone()))?;
+                    let reference = Reference::Digest(digest.clone());
+                    let document = repository.manifest(&reference).map_err(unanswered)?;
                     // One that is gone is told by the platforms.
                     if let Some(document) = document
                         && let Content::Manifest(manifest) =
@@ -196,7 +199,8 @@ impl<'r> Published<'r> {
         digest: Digest,
         manifest: ImageManifest,
     ) -> Result<()> {
-        let bytes = self.repository.blob(&layout::digest(manifest.config())?)?;
+        let bytes = self.repository.blob(&layout::digest(manifest.config())?);
+        let bytes = bytes.map_err(unanswered)?;
         let configuration: ImageConfiguration = serde_json::from_slice(&bytes)
             .with_context(|| format!("read the configuration of {digest}"))?;
         self.assembled |= is_assembled(&configuration);
@@ -215,7 +219,8 @@ impl<'r> Published<'r> {
         let digest = &self.top.digest;
         let mut differences = Vec::new();
         if let (Some(_), Some(tag)) = (&self.image.digest, &self.image.tag) {
-            match self.repository.digest(&Reference::Tag(tag.clone()))? {
+            let there = self.repository.digest(&Reference::Tag(tag.clone()));
+            match there.map_err(unanswered)? {
                 Some(there) if there == *digest => {}
                 Some(there) => differences.push(format!("tag {tag} points to {there}")),
                 None => differences.push(format!("there is no tag {tag}")),
@@ -232,7 +237,7 @@ impl<'r> Published<'r> {
             for descriptor in std::iter::once(manifest.config()).chain(manifest.layers()) {
                 let blob = layout::digest(descriptor)?;
                 blobs += 1;
-                if !self.repository.has_blob(&blob)? {
+                if !self.repository.has_blob(&blob).map_err(unanswered)? {
                     differences.push(format!("blob {blob} of {of} is gone"));
                 }
             }
@@ -257,7 +262,8 @@ impl<'r> Published<'r> {
         let tag = cosign::tag(&self.top.digest)
             .parse()
             .map_err(anyhow::Error::msg)?;
-        if self.repository.digest(&Reference::Tag(tag))?.is_none() {
+        let signed = self.repository.digest(&Reference::Tag(tag));
+        if signed.map_err(unanswered)?.is_none() {
             // Who moves a tag to another image just leaves the signature out.
             let (standing, detail) = match cosign::is_expected() {
                 true => (
@@ -288,6 +294,11 @@ fn judged(what: What, error: &anyhow::Error) -> Check {
     }
 }
 
+/// A check, or what kept it from being made.
+fn or_judged(what: What, check: Result<Check>) -> Check {
+    check.unwrap_or_else(|error| judged(what, &error))
+}
+
 /// What several errors come to: one no is a no, whatever else could not be found out.
 fn all_judged(what: What, errors: &[&anyhow::Error]) -> Check {
     let checks: Vec<Check> = errors.iter().map(|error| judged(what, error)).collect();
@@ -302,11 +313,15 @@ fn all_judged(what: What, errors: &[&anyhow::Error]) -> Check {
     }
 }
 
-/// An image that could not be fetched is no wrong one; whether it is there at all, the digest's check tells.
-fn not_pulled(error: &anyhow::Error) -> Problem {
-    Problem {
-        exit: Exit::Environment,
-        ..Problem::again(error)
+/// What a registry did not tell is not wrong; that something is gone, it told.
+fn unanswered(error: anyhow::Error) -> Problem {
+    let problem = Problem::again(&error);
+    match status_of(&error) {
+        Some(404) => problem,
+        _ => Problem {
+            exit: Exit::Environment,
+            ..problem
+        },
     }
 }
 
@@ -494,7 +509,7 @@ impl Again<'_> {
         let step = report.step(format!("{} spec {platform}", self.connector.name));
         engine
             .pull(image, platform, &|line| step.busy(line))
-            .map_err(|error| not_pulled(&error))?;
+            .map_err(unanswered)?;
         let check = spec_check(platform, Some(self.native), &resolved.config);
         let finished = engine.run_spec(image, platform, check.limit)?;
         let ended_badly = !finished.status.success() || finished.timed_out.is_some();
@@ -557,6 +572,37 @@ fn report(context: &Context, flags: &Verify, verified: &Verified) -> Result<Exit
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tools::test_server::{Answer, Server};
+
+    #[test]
+    fn what_a_registry_does_not_tell_is_no_fault_of_the_image() {
+        const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
+        let hex = "a".repeat(64);
+        let descriptor = format!(r#"{{"mediaType":"x/y","digest":"sha256:{hex}","size":2}}"#);
+        let manifest = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{IMAGE}","config":{descriptor},"layers":[]}}"#
+        );
+        for (answers, exit) in [
+            (vec![Answer::status(403)], Exit::Environment),
+            (vec![Answer::status(404)], Exit::Failure),
+            (
+                vec![Answer::ok(IMAGE, manifest.clone()), Answer::status(403)],
+                Exit::Environment,
+            ),
+            (
+                vec![Answer::ok(IMAGE, manifest), Answer::status(404)],
+                Exit::Failure,
+            ),
+        ] {
+            let server = Server::start(answers);
+            let image = format!("127.0.0.1:{}/a/b:1", server.url("/").port().unwrap());
+            let image: ImageRef = image.parse().unwrap();
+            let registries = Registries::new(Credentials::default(), |_| {});
+            let repository = registries.repository(&image);
+            let error = Published::read(&repository, image).err().unwrap();
+            assert_eq!(exit_of(&error), exit, "{error:#}");
+        }
+    }
 
     #[test]
     fn what_could_not_be_looked_at_says_what_to_do() {
@@ -575,7 +621,7 @@ mod tests {
     #[test]
     fn one_no_is_a_no_whatever_else_could_not_be_found_out() {
         let busy = anyhow::anyhow!("toomanyrequests").context("docker pull");
-        let unknown = anyhow::Error::from(not_pulled(&busy));
+        let unknown = anyhow::Error::from(unanswered(busy));
         let wrong = anyhow::anyhow!("linux/arm64: no spec");
         for (errors, standing, details) in [
             (
