@@ -112,6 +112,67 @@ struct Data {
     supports_refreshes: Option<bool>,
     generated: Option<GeneratedFields>,
     supports_file_transfer: Option<bool>,
+    supports_data_activation: Option<bool>,
+    external_documentation_urls: Option<Vec<ExternalDocumentationUrl>>,
+    #[serde(rename = "connectorIPCOptions")]
+    connector_ipc_options: Option<ConnectorIpcOptions>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct ExternalDocumentationUrl {
+    title: String,
+    url: Url,
+    r#type: Option<ExternalDocumentation>,
+    requires_login: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ExternalDocumentation {
+    ApiDeprecations,
+    ApiReference,
+    ApiReleaseHistory,
+    AuthenticationGuide,
+    DataModelReference,
+    DeveloperCommunity,
+    MigrationGuide,
+    OpenapiSpec,
+    Other,
+    PermissionsScopes,
+    RateLimits,
+    SqlReference,
+    StatusPage,
+}
+
+/// How messages reach the platform.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct ConnectorIpcOptions {
+    data_channel: DataChannel,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct DataChannel {
+    version: String,
+    supported_serialization: Vec<Serialization>,
+    supported_transport: Vec<Transport>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum Serialization {
+    Jsonl,
+    Protobuf,
+    Flatbuffers,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum Transport {
+    Stdio,
+    Socket,
 }
 
 #[derive(Debug, Deserialize)]
@@ -323,6 +384,10 @@ struct ResourceRequirements {
 struct AirbyteInternal {
     sl: Option<SupportRank>,
     ql: Option<QualityRank>,
+    #[serde(rename = "isEnterprise")]
+    is_enterprise: Option<bool>,
+    #[serde(rename = "requireVersionIncrementsInPullRequests")]
+    require_version_increments_in_pull_requests: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]

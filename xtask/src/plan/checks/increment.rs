@@ -5,10 +5,10 @@ use std::cmp::Ordering;
 use camino::Utf8Path;
 use semver::Version;
 
-use super::{Check, Defect, Earlier, Run, Subject, is_candidate};
+use super::{Check, Defect, Earlier, METADATA, Run, Subject, is_candidate};
 use crate::model::{
     finding::Severity,
-    yaml::{Document, Node},
+    yaml::{Document, Meaning, Node},
 };
 
 pub const CHECKS: &[Check] = &[
@@ -75,6 +75,9 @@ fn increment(subject: &Subject) -> Vec<Defect> {
         ),
         Ordering::Equal => match code(subject, earlier).as_slice() {
             [] => return Vec::new(),
+            _ if is_exempt(subject) => return Vec::new(),
+            // That is how a release is taken back.
+            [only] if *only == METADATA && is_pinned_anew(subject, earlier) => return Vec::new(),
             [first, rest @ ..] => (
                 format!(
                     "dockerImageTag: still {now}, the version at the merge base, though {}{first} changed",
@@ -106,6 +109,28 @@ fn increment(subject: &Subject) -> Vec<Defect> {
         Ordering::Greater => return Vec::new(),
     };
     vec![subject.in_metadata("dockerImageTag", message, help)]
+}
+
+/// Whether the connector asks for no new versions, as Airbyte's own check lets it (`connectors_qa`, version.py).
+fn is_exempt(subject: &Subject) -> bool {
+    let field = "data.ab_internal.requireVersionIncrementsInPullRequests";
+    let asks = subject
+        .document()
+        .and_then(|document| document.root.at_path(field));
+    asks.and_then(Node::meaning) == Some(Meaning::Bool(false))
+}
+
+/// Whether a registry is to serve another version than it was, whatever the newest is.
+fn is_pinned_anew(subject: &Subject, earlier: &Earlier) -> bool {
+    let pins = |document: &Document| {
+        ["cloud", "oss"].map(|registry| {
+            let path = format!("data.registryOverrides.{registry}.dockerImageTag");
+            let tag = document.root.at_path(&path).and_then(Node::text);
+            tag.map(str::to_owned)
+        })
+    };
+    let now = subject.document().map(pins);
+    earlier.metadata.iter().any(|then| Some(pins(then)) != now)
 }
 
 fn core(version: &Version) -> (u64, u64, u64) {

@@ -157,7 +157,7 @@ fn explain(subject: &Subject, root: &Node, misfit: &Misfit) -> Vec<Defect> {
             let entries = node.entries().iter();
             let unknown = entries.filter(|entry| unknown.contains(&entry.key));
             unknown
-                .map(|entry| unknown_key(subject, entry, &path))
+                .map(|entry| unknown_key(subject, entry, pointer))
                 .collect()
         }
         Why::Missing(keys) => {
@@ -182,11 +182,20 @@ fn explain(subject: &Subject, root: &Node, misfit: &Misfit) -> Vec<Defect> {
     }
 }
 
-fn unknown_key(subject: &Subject, entry: &Entry, path: &str) -> Defect {
-    let whole = [path, &entry.key].join(".");
-    let whole = whole.trim_start_matches('.');
+fn unknown_key(subject: &Subject, entry: &Entry, pointer: &str) -> Defect {
+    let mut parts: Vec<&str> = pointer.split('/').skip(1).collect();
+    parts.push(&entry.key);
+    let whole = parts.join(".");
+    // A setting names no member of a list, and no version.
+    let versions = parts.iter().position(|part| *part == "breakingChanges");
+    for (index, part) in parts.iter_mut().enumerate() {
+        if part.parse::<usize>().is_ok() || versions.is_some_and(|versions| index == versions + 1) {
+            *part = "*";
+        }
+    }
     let help = format!(
-        "remove it or correct its name; to allow it add `{whole}` to `checks.metadata-keys` in Cargo.toml"
+        "remove it or correct its name; to allow it add `{}` to `checks.metadata-keys` in Cargo.toml",
+        parts.join(".")
     );
     subject.in_file(METADATA, entry.at, format!("{whole}: unknown key"), help)
 }

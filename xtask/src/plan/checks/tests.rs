@@ -12,12 +12,19 @@ const PYPROJECT_TOML: &str = "pyproject.toml";
 
 const GOOD: &str = r#"data:
   ab_internal:
+    isEnterprise: false
     ql: 300
+    requireVersionIncrementsInPullRequests: true
     sl: 200
   allowedHosts:
     hosts: ["*.example.com"]
   connectorBuildOptions:
     baseImage: docker.io/airbyte/python-connector-base:4.0.0@sha256:c44839ba84406116e8ba68722a0f30e8f6e7056c726f447681bb9e9ece8bd916
+  connectorIPCOptions:
+    dataChannel:
+      version: "0.0.2"
+      supportedSerialization: [JSONL, PROTOBUF]
+      supportedTransport: [STDIO, SOCKET]
   connectorSubtype: api
   connectorTestSuitesOptions:
     - suite: unitTests
@@ -35,6 +42,11 @@ const GOOD: &str = r#"data:
   dockerRepository: airbyte/source-good
   documentationUrl: https://docs.airbyte.com/integrations/sources/good
   erdUrl: https://example.com/erd
+  externalDocumentationUrls:
+    - title: Reference
+      url: https://example.com/reference
+      type: api_reference
+      requiresLogin: true
   generated:
     git:
       commit_sha: abc
@@ -115,6 +127,7 @@ const GOOD: &str = r#"data:
   suggestedStreams:
     streams: [users]
   supportLevel: certified
+  supportsDataActivation: false
   supportsDbt: false
   supportsFileTransfer: false
   supportsNormalization: false
@@ -1237,6 +1250,13 @@ fn the_version_is_compared_with_the_merge_base() {
             .collect();
         assert_eq!(found, expected, "{before} -> {now}, {changed}");
     }
+    let exempt = |fixture: Fixture| fixture.edit("InPullRequests: true", "InPullRequests: false");
+    let pinned = |fixture: Fixture| fixture.edit("dockerImageTag: 9.0.0", "dockerImageTag: 8.0.0");
+    let changed = |before, path: &str| since(&[then(before)], "10.0.0", &[path]);
+    expect("exempt", exempt(changed("10.0.0", "main.py")), &[]);
+    expect("lower", exempt(changed("10.1.0", "main.py")), INCREMENT);
+    expect("pinned", pinned(changed("10.0.0", "metadata.yaml")), &[]);
+    expect("pinned", pinned(changed("10.0.0", "main.py")), INCREMENT);
     let two = [then("9.1.0"), then("9.2.0")];
     expect("criss-cross", since(&two, "9.1.1", &[]), INCREMENT);
     expect("new", since(&[], "9.1.1", &["main.py"]), &[]);
