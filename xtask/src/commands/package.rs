@@ -1,7 +1,9 @@
 //! A connector's Python package: built as in its image, and published to a package index.
 
+use std::fs;
+
 use anyhow::{Context as _, Result};
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
 use super::{
@@ -19,7 +21,10 @@ use crate::{
     },
     plan::{build::BuildPlan, package::Package, selection::Pages},
     report::exit_of,
-    tools::{package_index::PackageIndex, process::check_interrupted, uv, work::each},
+    tools::{
+        package_index::PackageIndex, process::check_interrupted, uv, wheel_file::WheelFile,
+        work::each,
+    },
 };
 
 /// uv's own variable: uv reads it from the environment, so the token is on no command line.
@@ -128,15 +133,16 @@ impl Found {
             [file]
                 if file
                     .file_name()
-                    .is_some_and(|name| self.package.is_in(name)) =>
+                    .is_some_and(|name| self.package.is_built(name)) =>
             {
-                Ok(file.clone())
+                self.under_its_name(file)
             }
             _ => {
                 let names: Vec<&str> = files.iter().filter_map(|file| file.file_name()).collect();
                 Err(Problem::failure(format!(
-                    "expected one wheel of {}, its build made {}",
-                    self.package,
+                    "expected one wheel of {} {}, its build made {}",
+                    self.package.built_as,
+                    self.package.version,
                     if names.is_empty() {
                         "none".to_owned()
                     } else {
@@ -146,6 +152,19 @@ impl Found {
                 .into())
             }
         }
+    }
+
+    /// The wheel with the name that it is published by.
+    fn under_its_name(&self, built: &Utf8Path) -> Result<Utf8PathBuf> {
+        let name = built.file_name().unwrap_or_default();
+        if self.package.is_in(name) {
+            return Ok(built.to_owned());
+        }
+        let bytes = fs::read(built).with_context(|| format!("read {built}"))?;
+        let renamed = WheelFile::read(name, &bytes)?.renamed(&self.package.name)?;
+        let path = built.with_file_name(&renamed.name);
+        fs::write(&path, renamed.write()?).with_context(|| format!("write {path}"))?;
+        Ok(path)
     }
 }
 

@@ -14,11 +14,15 @@ use crate::model::{
 pub struct Package {
     pub name: PackageName,
     pub version: Version,
+    /// What pyproject.toml calls it, so what is built: most of Airbyte's connectors say `source-x` there, and
+    /// `airbyte-source-x` in metadata.yaml, which counts.
+    #[serde(skip)]
+    pub built_as: PackageName,
 }
 
 impl Package {
     /// The package of a connector; None when it is not published as one. metadata.yaml and pyproject.toml have to
-    /// agree, or what is published would not be what was declared.
+    /// agree on the version, or what is published would not be what was declared.
     pub fn of(
         connector: &Connector,
         pyproject: Option<&Pyproject>,
@@ -32,21 +36,14 @@ impl Package {
             return Err(wrong(message.to_owned())
                 .help("only Python connectors are published as packages: set enabled to false"));
         };
+        let name: PackageName = declared
+            .parse()
+            .map_err(|error| wrong(format!("remoteRegistries.pypi.packageName: {error}")))?;
         let package = Package {
-            name: declared
-                .parse()
-                .map_err(|error| wrong(format!("remoteRegistries.pypi.packageName: {error}")))?,
+            built_as: pyproject.name.clone().unwrap_or_else(|| name.clone()),
+            name,
             version: pep440(&connector.metadata.version.to_string()).map_err(wrong)?,
         };
-        if pyproject
-            .name
-            .as_ref()
-            .is_some_and(|name| *name != package.name)
-        {
-            let message = format!("pyproject.toml does not name the package {}", package.name);
-            return Err(wrong(message)
-                .help("let its name and remoteRegistries.pypi.packageName be the same"));
-        }
         if let Some(text) = &pyproject.version
             && pep440(text).map_err(wrong)? != package.version
         {
@@ -66,8 +63,17 @@ impl Package {
 
     /// Whether a file is a wheel of this version of the package.
     pub fn is_in(&self, file: &str) -> bool {
+        self.is_wheel_of(&self.name, file)
+    }
+
+    /// Whether a file is what a build makes of it.
+    pub fn is_built(&self, file: &str) -> bool {
+        self.is_wheel_of(&self.built_as, file)
+    }
+
+    fn is_wheel_of(&self, name: &PackageName, file: &str) -> bool {
         file.parse::<WheelName>().is_ok_and(|wheel| {
-            wheel.distribution.parse().as_ref() == Ok(&self.name)
+            wheel.distribution.parse().as_ref() == Ok(name)
                 && wheel.version.parse().as_ref() == Ok(&self.version)
         })
     }
@@ -144,7 +150,7 @@ mod tests {
                 on,
                 "1.2.3",
                 Some(project("source-a", "1.2.3")),
-                Err("does not name the package airbyte-source-a"),
+                Ok(Some("airbyte-source-a 1.2.3")),
             ),
             (on, "1.2.3", None, Err("there is no pyproject.toml")),
             (
@@ -174,7 +180,9 @@ mod tests {
         let package = Package {
             name: "airbyte-source-a".parse().unwrap(),
             version: "1.2.0rc1".parse().unwrap(),
+            built_as: "source-a".parse().unwrap(),
         };
+        assert!(package.is_built("source_a-1.2.0rc1-py3-none-any.whl"));
         for (file, expected) in [
             ("airbyte_source_a-1.2.0rc1-py3-none-any.whl", true),
             ("airbyte_source_a-1.2rc1-py3-none-any.whl", true),

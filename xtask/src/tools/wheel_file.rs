@@ -4,6 +4,7 @@ use std::io::{Cursor, Read, Write};
 
 use anyhow::{Context, Result};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use pep508_rs::PackageName;
 use sha2::{Digest as _, Sha256};
 use zip::{CompressionMethod, ZipArchive, ZipWriter, write::SimpleFileOptions};
 
@@ -73,37 +74,94 @@ impl WheelFile {
             anyhow::bail!("`{}` is not the name of a wheel", self.name);
         };
         self.name = format!("{}-py3-none-any.whl", front.join("-"));
+        self.edit("WHEEL", |text| {
+            let mut lines: Vec<&str> = text
+                .lines()
+                .filter(|line| {
+                    !line.is_empty()
+                        && !line.starts_with("Tag:")
+                        && !line.starts_with("Root-Is-Purelib:")
+                })
+                .collect();
+            lines.extend(["Root-Is-Purelib: true", "Tag: py3-none-any"]);
+            lines.join("\n") + "\n"
+        })?;
+        Ok(self)
+    }
+
+    /// The same contents as a wheel of the package `to`, as if pyproject.toml had that name.
+    pub fn renamed(mut self, to: &PackageName) -> Result<WheelFile> {
         let name = self.name.clone();
-        let entry = self
-            .metadata("WHEEL")
-            .with_context(|| format!("{name} has no WHEEL file"))?;
-        let text = String::from_utf8_lossy(&entry.bytes).into_owned();
-        let mut lines: Vec<&str> = text
-            .lines()
-            .filter(|line| {
-                !line.is_empty()
-                    && !line.starts_with("Tag:")
-                    && !line.starts_with("Root-Is-Purelib:")
-            })
-            .collect();
-        lines.extend(["Root-Is-Purelib: true", "Tag: py3-none-any"]);
-        entry.bytes = (lines.join("\n") + "\n").into_bytes();
-        let (path, size) = (entry.path.clone(), entry.bytes.len());
-        let hash = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(&entry.bytes));
-        let record = self
-            .metadata("RECORD")
-            .with_context(|| format!("{name} has no RECORD"))?;
-        let text = String::from_utf8_lossy(&record.bytes).into_owned();
-        let line = format!("{path},sha256={hash},{size}");
-        let lines = text.lines().map(|old| {
-            if old.starts_with(&format!("{path},")) {
-                line.as_str()
-            } else {
-                old
+        let directory = self
+            .metadata("METADATA")
+            .and_then(|entry| Some(entry.path.split_once(".dist-info/")?.0.to_owned()));
+        // NAME-VERSION, which `.data` has in common.
+        let from = directory.with_context(|| format!("{name} has no METADATA"))?;
+        let (_, version) = from
+            .rsplit_once('-')
+            .with_context(|| format!("`{from}.dist-info` in {name} names no version"))?;
+        let (_, rest) = name.split_once('-').context("a wheel's name has parts")?;
+        let distribution = to.as_dist_info_name();
+        self.name = format!("{distribution}-{rest}");
+        let moved = |path: &str| {
+            let below = path.strip_prefix(&from)?;
+            let is_its = below.starts_with(".dist-info/") || below.starts_with(".data/");
+            is_its.then(|| format!("{distribution}-{version}{below}"))
+        };
+        for entry in &mut self.entries {
+            if let Some(path) = moved(&entry.path) {
+                entry.path = path;
             }
+        }
+        self.edit("METADATA", |text| {
+            let mut lines: Vec<&str> = text.lines().collect();
+            let line = format!("Name: {to}");
+            if let Some(old) = lines.iter_mut().find(|line| line.starts_with("Name:")) {
+                *old = &line;
+            }
+            lines.join("\n") + "\n"
+        })?;
+        let record = self.record()?;
+        let lines = String::from_utf8_lossy(&record.bytes).into_owned();
+        let lines = lines.lines().map(|line| {
+            // A path with a comma stands in quotes.
+            let (quote, path) = match line.strip_prefix('"') {
+                Some(path) => ("\"", path),
+                None => ("", line),
+            };
+            moved(path).map_or_else(|| line.to_owned(), |path| format!("{quote}{path}"))
         });
         record.bytes = (lines.collect::<Vec<_>>().join("\n") + "\n").into_bytes();
         Ok(self)
+    }
+
+    /// Changes the text of a file of the metadata, and its line in RECORD.
+    fn edit(&mut self, file: &str, change: impl FnOnce(&str) -> String) -> Result<()> {
+        let name = self.name.clone();
+        let entry = self
+            .metadata(file)
+            .with_context(|| format!("{name} has no {file}"))?;
+        entry.bytes = change(&String::from_utf8_lossy(&entry.bytes)).into_bytes();
+        let (path, size) = (entry.path.clone(), entry.bytes.len());
+        let hash = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(&entry.bytes));
+        let line = format!("{path},sha256={hash},{size}");
+        let record = self.record()?;
+        let text = String::from_utf8_lossy(&record.bytes).into_owned();
+        let is_it = |old: &&str| {
+            let directory = old.split_once(".dist-info/").map(|(_, rest)| rest);
+            directory.is_some_and(|rest| rest.starts_with(&format!("{file},")))
+        };
+        let lines = text
+            .lines()
+            .map(|old| if is_it(&old) { &line } else { old });
+        record.bytes = (lines.collect::<Vec<_>>().join("\n") + "\n").into_bytes();
+        Ok(())
+    }
+
+    fn record(&mut self) -> Result<&mut Entry> {
+        let name = self.name.clone();
+        let record = self.metadata("RECORD");
+        record.with_context(|| format!("{name} has no RECORD"))
     }
 
     /// The archive, the same bytes for the same contents: sorted, with one constant date.
@@ -298,6 +356,42 @@ mod tests {
                     && record.ends_with("a-1.dist-info/RECORD,,\n")
             );
         }
+    }
+
+    #[test]
+    fn another_name_stands_everywhere() {
+        let files = [
+            ("a.py", "x=1"),
+            ("a_b-1.data/scripts/run", "x"),
+            (
+                "a_b-1.dist-info/METADATA",
+                "Metadata-Version: 2.1\nName: a-b\nVersion: 1\n\nName: text\n",
+            ),
+            (
+                "a_b-1.dist-info/RECORD",
+                "a.py,sha256=x,3\n\"a_b-1.data/scripts/a,b\",sha256=y,1\na_b-1.dist-info/METADATA,sha256=old,1\na_b-1.dist-info/RECORD,,\n",
+            ),
+        ];
+        let files = files.map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec()));
+        let wheel = WheelFile::read("a_b-1-py3-none-any.whl", &pack(&files).unwrap()).unwrap();
+        let renamed = wheel.renamed(&"Other.Name".parse().unwrap()).unwrap();
+        assert_eq!(renamed.name, "other_name-1-py3-none-any.whl");
+        let text = |path: &str| {
+            let entry = renamed.entries.iter().find(|entry| entry.path == path);
+            String::from_utf8(entry.unwrap().bytes.clone()).unwrap()
+        };
+        let metadata = "Metadata-Version: 2.1\nName: other-name\nVersion: 1\n\nName: text\n";
+        assert_eq!(text("other_name-1.dist-info/METADATA"), metadata);
+        assert_eq!(text("other_name-1.data/scripts/run"), "x");
+        let hash = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(metadata));
+        assert_eq!(
+            text("other_name-1.dist-info/RECORD"),
+            format!(
+                "a.py,sha256=x,3\n\"other_name-1.data/scripts/a,b\",sha256=y,1\n\
+                 other_name-1.dist-info/METADATA,sha256={hash},{}\nother_name-1.dist-info/RECORD,,\n",
+                metadata.len()
+            )
+        );
     }
 
     #[test]

@@ -77,7 +77,7 @@ pub fn package(
     let found = match (package::find(context, connector), mode) {
         (Ok(found), _) => found,
         (Err(error), Mode::DryRun) => {
-            let because = format!("the index could not be asked: {error:#}");
+            let because = format!("not known: {error:#}");
             return Ok((Package::Unknown { because }, None));
         }
         (Err(error), Mode::Real) => return Err(error),

@@ -117,15 +117,15 @@ fn pypiserver() -> PathBuf {
     directory
 }
 
-/// A Python connector that is published as airbyte-source-py 1.2.3.
-fn monorepo() -> Monorepo {
+/// A Python connector that is published as airbyte-source-py 1.2.3, and has this name in its pyproject.toml.
+fn monorepo(name: &str) -> Monorepo {
     let repo = Monorepo::new().python("source-py");
     let directory = format!("{CONNECTORS}/source-py");
     let pyproject = repo.read(&format!("{directory}/pyproject.toml"));
     let pypi = "  remoteRegistries:\n    pypi:\n      enabled: true\n      packageName: airbyte-source-py\n  name:";
     repo.file(
         &format!("{directory}/pyproject.toml"),
-        &pyproject.replace("name = \"source-py\"", "name = \"airbyte-source-py\""),
+        &pyproject.replace("name = \"source-py\"", &format!("name = \"{name}\"")),
     )
     .file(
         &format!("{directory}/metadata.yaml"),
@@ -157,7 +157,7 @@ fn the_images_own_wheel_is_published_once_and_only_with_the_token() {
     let _turn = elsewhere();
     let sandbox = Sandbox::up();
     let index = Index::start();
-    let repo = monorepo();
+    let repo = monorepo("airbyte-source-py");
     let built = sandbox
         .on(&repo, &[], &["connector", "build", "source-py"])
         .code(0);
@@ -210,7 +210,9 @@ fn the_images_own_wheel_is_published_once_and_only_with_the_token() {
 fn a_publish_brings_the_image_to_the_registry_and_the_package_to_the_index() {
     let _turn = elsewhere();
     let sandbox = Sandbox::up();
-    let (index, registry, repo) = (Index::start(), Registry::start(), monorepo());
+    // As most of Airbyte's connectors have it.
+    let repo = monorepo("source-py");
+    let (index, registry) = (Index::start(), Registry::start());
     let flag = format!("--registry={}/airbyte", registry.address);
     let words = ["connector", "publish", "source-py", "--dry-run=false"];
     let words = [&words[..], &[&flag, "--json"]].concat();
@@ -237,6 +239,11 @@ fn a_publish_brings_the_image_to_the_registry_and_the_package_to_the_index() {
     let files = index.files();
     let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, [WHEEL]);
+    let record = record(&index.files.path().join(WHEEL));
+    assert!(
+        record.contains("\nairbyte_source_py-1.2.3.dist-info/METADATA,"),
+        "{record}"
+    );
 
     // No token is needed where nothing is left to upload.
     let changes = registry.changes(|| {
