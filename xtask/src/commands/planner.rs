@@ -206,7 +206,8 @@ pub fn interpreter_of(
         Ask::Engine => Ok((interpreter::ask(&context.engine, image, &cache)?, false)),
         Ask::Nobody => {
             let known = interpreter::known(image, &cache);
-            Ok((known.unwrap_or(Interpreter::USUAL), known.is_none()))
+            let interpreter = known.unwrap_or_else(|| Interpreter::assumed(image));
+            Ok((interpreter, known.is_none()))
         }
     }
 }

@@ -6,7 +6,7 @@ use pep440_rs::Version;
 use pep508_rs::{MarkerEnvironment, MarkerEnvironmentBuilder};
 use serde::Serialize;
 
-use super::{platform::Platform, text::as_text};
+use super::{image::ImageRef, platform::Platform, text::as_text};
 
 /// The CPython interpreter of a base image on one of its platforms. PyPy and free-threaded builds are not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -65,11 +65,30 @@ impl fmt::Display for Target {
 pub struct Interpreter {
     pub python: PythonVersion,
     pub libc: Libc,
+    /// Whom the image has to run a connector as.
+    pub user: User,
+}
+
+/// Who a connector runs as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum User {
+    Airbyte,
+    /// Of an image without the other: python-connector-base before 3.0.0.
+    Root,
+}
+
+impl User {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            User::Airbyte => "airbyte",
+            User::Root => "root",
+        }
+    }
 }
 
 impl Interpreter {
-    /// That of Airbyte's python-connector-base 2 to 4 (Debian bookworm): what is planned with until the base
-    /// image itself could be asked.
+    /// That of Airbyte's python-connector-base 4.0 (Debian bookworm).
     pub const USUAL: Interpreter = Interpreter {
         python: PythonVersion {
             major: 3,
@@ -77,7 +96,32 @@ impl Interpreter {
             patch: 11,
         },
         libc: Libc::Glibc(2, 36),
+        user: User::Airbyte,
     };
+
+    /// What is planned with until the base image itself could be asked: that of Airbyte's python-connector-base by its
+    /// version (changelog in `airbyte-ci/connectors/base_images/README.md`), of any other image the usual one.
+    pub fn assumed(image: &ImageRef) -> Interpreter {
+        let is_airbytes = image.repository.ends_with("/python-connector-base");
+        let version = image.tag.as_ref().filter(|_| is_airbytes);
+        let version = version.and_then(|tag| semver::Version::parse(&tag.to_string()).ok());
+        let (minor, patch, user) = match version.map(|one| (one.major, one.minor, one.patch)) {
+            Some((1, 0 | 1, _) | (1, 2, 0)) => (9, 18, User::Root),
+            Some((1, ..)) => (9, 19, User::Root),
+            Some((2, ..)) => (10, 14, User::Root),
+            Some((3, ..)) => (10, 14, User::Airbyte),
+            _ => return Interpreter::USUAL,
+        };
+        Interpreter {
+            python: PythonVersion {
+                major: 3,
+                minor,
+                patch,
+            },
+            user,
+            ..Interpreter::USUAL
+        }
+    }
 
     pub fn on(self, platform: Platform) -> Target {
         Target {
@@ -156,6 +200,41 @@ impl fmt::Display for Libc {
         match self {
             Libc::Glibc(major, minor) => write!(f, "glibc {major}.{minor}"),
             Libc::Musl(major, minor) => write!(f, "musl {major}.{minor}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_assumed_of_airbytes_bases_goes_by_their_version() {
+        for (image, python, user) in [
+            ("airbyte/python-connector-base:1.1.0", "3.9.18", User::Root),
+            ("airbyte/python-connector-base:1.2.0", "3.9.18", User::Root),
+            ("airbyte/python-connector-base:1.2.2", "3.9.19", User::Root),
+            ("airbyte/python-connector-base:2.0.0", "3.10.14", User::Root),
+            (
+                "airbyte/python-connector-base:3.0.0",
+                "3.10.14",
+                User::Airbyte,
+            ),
+            (
+                "airbyte/python-connector-base:4.0.0",
+                "3.11.11",
+                User::Airbyte,
+            ),
+            (
+                "airbyte/python-connector-base:latest",
+                "3.11.11",
+                User::Airbyte,
+            ),
+            ("airbyte/another:1.0.0", "3.11.11", User::Airbyte),
+        ] {
+            let assumed = Interpreter::assumed(&format!("docker.io/{image}").parse().unwrap());
+            let found = (assumed.python.to_string(), assumed.user);
+            assert_eq!(found, (python.to_owned(), user), "{image}");
         }
     }
 }

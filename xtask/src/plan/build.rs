@@ -24,7 +24,7 @@ use crate::model::{
     problem::Problem,
     revision::Revision,
     spec_runs::Trial,
-    target::Interpreter,
+    target::{Interpreter, User},
 };
 
 /// Where a connector's code lies in its image.
@@ -235,8 +235,10 @@ impl BuildPlan {
             Language::Python | Language::Java => vec![ENTRY_POINT.to_owned()],
         };
         let created = self.labels.iter().find(|(name, _)| name == CREATED);
+        let python = self.python.as_ref();
+        let user = python.map_or(User::Airbyte, |python| python.interpreter.user);
         Settings {
-            user: "airbyte",
+            user: user.as_str(),
             work_directory: CODE,
             variables: vec![("AIRBYTE_ENTRYPOINT".to_owned(), entry_point.join(" "))],
             entry_point,
@@ -388,8 +390,12 @@ impl PythonPlan {
         } else {
             ""
         };
-        let Interpreter { python, libc } = self.interpreter;
-        let mut lines = vec![format!("  python {python} with {libc}{assumed}")];
+        let Interpreter { python, libc, user } = self.interpreter;
+        let user = match user {
+            User::Airbyte => "",
+            User::Root => ", as root: the base image has no user airbyte",
+        };
+        let mut lines = vec![format!("  python {python} with {libc}{user}{assumed}")];
         let (source, details) = match &self.dependencies {
             PlannedDependencies::Locked(summary) => ("locked", summary.lines()),
             PlannedDependencies::Resolved { requirements } => (
@@ -508,6 +514,12 @@ fn arguments(
                 .manylinux()
                 .map(|tag| ("MANYLINUX", tag)),
         );
+        if python.interpreter.user != User::Airbyte {
+            arguments.push((
+                "CONNECTOR_USER",
+                python.interpreter.user.as_str().to_owned(),
+            ));
+        }
         arguments.extend(
             python
                 .prerequisites

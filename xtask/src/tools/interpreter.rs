@@ -15,20 +15,23 @@ use super::{
 use crate::model::{
     image::ImageRef,
     problem::Problem,
-    target::{Interpreter, Libc, PythonVersion},
+    target::{Interpreter, Libc, PythonVersion, User},
 };
 
 /// Pulling a base image of some 200 MB, then starting its Python.
 const ASK: Duration = Duration::from_secs(600);
 const QUESTION: Duration = Duration::from_secs(30);
-const SCRIPT: &str = "import json, platform; \
-    print(json.dumps({'python': platform.python_version(), 'libc': platform.libc_ver()}))";
+const SCRIPT: &str = "import json, platform, pwd; \
+    print(json.dumps({'python': platform.python_version(), 'libc': platform.libc_ver(), \
+    'airbyte': 'airbyte' in [user.pw_name for user in pwd.getpwall()]}))";
 
 /// What the script prints.
 #[derive(Serialize, Deserialize)]
 struct Answer {
     python: PythonVersion,
     libc: (String, String),
+    /// Whether there is a user of this name.
+    airbyte: bool,
 }
 
 /// The interpreter of `image` as far as an earlier question told it. `cache` is the directory of answers.
@@ -104,6 +107,10 @@ impl Answer {
         Some(Interpreter {
             python: self.python,
             libc,
+            user: match self.airbyte {
+                true => User::Airbyte,
+                false => User::Root,
+            },
         })
     }
 }
@@ -121,14 +128,17 @@ mod tests {
     fn reads_what_an_interpreter_answers() {
         for (text, expected) in [
             (
-                r#"{"python": "3.11.2", "libc": ["glibc", "2.36"]}"#,
+                r#"{"python": "3.11.2", "libc": ["glibc", "2.36"], "airbyte": true}"#,
                 Some(Libc::Glibc(2, 36)),
             ),
             (
-                r#"{"python": "3.11.2", "libc": ["musl", "1.2"]}"#,
+                r#"{"python": "3.11.2", "libc": ["musl", "1.2"], "airbyte": false}"#,
                 Some(Libc::Musl(1, 2)),
             ),
-            (r#"{"python": "3.11.2", "libc": ["", ""]}"#, None),
+            (
+                r#"{"python": "3.11.2", "libc": ["", ""], "airbyte": true}"#,
+                None,
+            ),
         ] {
             let answer: Answer = serde_json::from_str(text).unwrap();
             assert_eq!(
@@ -138,8 +148,10 @@ mod tests {
             );
         }
         assert!(
-            serde_json::from_str::<Answer>(r#"{"python": "2.7.18", "libc": ["glibc", "2.17"]}"#)
-                .is_err()
+            serde_json::from_str::<Answer>(
+                r#"{"python": "2.7.18", "libc": ["glibc", "2.17"], "airbyte": true}"#
+            )
+            .is_err()
         );
     }
 }

@@ -89,6 +89,23 @@ fn the_base_images_python_is_asked_once() {
 }
 
 #[test]
+fn where_the_base_image_has_no_user_airbyte_a_connector_runs_as_root() {
+    let repo = one();
+    let build = |user| repo.xtask().env("FAKE_USER", user).run(&BUILD).code(0);
+    build("false");
+    assert!(
+        repo.log().contains("--build-arg=CONNECTOR_USER=root "),
+        "{}",
+        repo.log()
+    );
+    let plan = repo
+        .xtask()
+        .run(&["connector", "build", "source-py", "--dry-run"]);
+    plan.code(0)
+        .says("as root: the base image has no user airbyte");
+}
+
+#[test]
 fn a_dry_run_says_what_is_installed_and_what_is_assumed() {
     let finished = one()
         .xtask()
