@@ -33,8 +33,9 @@ use crate::{
 
 /// Unit tests of a heavy connector take minutes.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
-/// pytest's exit code for "no tests were collected".
+/// pytest's exit code for "no tests were collected", and what it says then.
 const NO_TESTS: i32 = 5;
+const NONE_RAN: &str = "no tests ran";
 /// A shell's exit codes for a program that can't be started and one that is not there (POSIX.1-2024, XCU 2.8.2).
 const NO_PROGRAM: [i32; 2] = [126, 127];
 /// Where the tasks of Airbyte's connectors have pytest write its JUnit file: their `--junitxml` wins over ours.
@@ -95,11 +96,17 @@ pub fn run(
         true => manifests::judge(context, connectors),
         false => BTreeMap::new(),
     };
-    let environments = Environments::open(context);
+    // What is judged in a base image needs none.
+    let environments = (!asked.iter().all(by_cdk)).then(|| Environments::open(context));
     let jobs = context.resolved.config.parallelism();
     let ran = work::each(connectors, jobs, |connector| {
         let judged = judged.get(connector.name.as_str());
-        let environments = || environments.as_ref().map_err(Problem::again);
+        let environments = || {
+            let opened = environments
+                .as_ref()
+                .expect("a task or uv.lock is asked about");
+            opened.as_ref().map_err(Problem::again)
+        };
         let bench = LazyCell::new(|| Bench::of(context, environments()?, connector));
         let outcome = |tool: Tool, check| match tool {
             Tool::Manifest => of_cdk(judged, connector, manifests::MANIFEST, check),
@@ -214,18 +221,24 @@ impl<'a> Bench<'a> {
             let help = format!("install what the poe task `{task}` starts");
             return Ok(Outcome::Unknown(finished.error().help(help).into()));
         }
-        let junit = match tool {
-            Tool::UnitTests => fs::read_to_string(environment.junit()).ok().or_else(|| {
+        let junit: Vec<String> = match tool {
+            Tool::UnitTests => {
+                let ours = fs::read_to_string(environment.junit()).ok();
                 let now = junit_files(&results);
-                let (path, _) = now.difference(&before).next()?;
-                fs::read_to_string(path).ok()
-            }),
-            _ => None,
+                let theirs = now.difference(&before);
+                let theirs = theirs.filter_map(|(path, _)| fs::read_to_string(path).ok());
+                ours.map_or_else(|| theirs.collect(), |ours| vec![ours])
+            }
+            _ => Vec::new(),
         };
-        let tests = junit.as_deref().and_then(tools::tests_run);
+        let tests = junit.iter().filter_map(|text| tools::tests_run(text));
+        let tests = tests.reduce(|all, tests| all + tests);
         let passed = finished.status.success() && finished.timed_out.is_none();
-        let none_collected = tool == Tool::UnitTests && code == Some(NO_TESTS);
-        if tests.unwrap_or(0) == 0 && none_collected || tests == Some(0) && passed {
+        let none = match tests {
+            Some(tests) => tests == 0 && (passed || code == Some(NO_TESTS)),
+            None => code == Some(NO_TESTS) && both(&finished).contains(NONE_RAN),
+        };
+        if tool == Tool::UnitTests && none {
             step.done("no tests");
             return Ok(Outcome::Skipped("there are no tests to run".to_owned()));
         }
@@ -235,12 +248,12 @@ impl<'a> Bench<'a> {
             return Ok(Outcome::Passed(said));
         }
         step.failed();
-        let defects = self.defects(tool, &finished, junit.as_deref());
+        let defects = self.defects(tool, &finished, &junit);
         Ok(failed(check, self.connector, defects))
     }
 
     /// What made a task fail.
-    fn defects(&self, tool: Tool, finished: &Finished, junit: Option<&str>) -> Vec<Defect> {
+    fn defects(&self, tool: Tool, finished: &Finished, junit: &[String]) -> Vec<Defect> {
         let (root, directory) = (&self.context.repo.root, &self.connector.directory);
         let output = both(finished);
         let run = TaskRun {

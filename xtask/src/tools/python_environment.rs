@@ -1,6 +1,6 @@
 //! Virtual environments for a connector's own tools, made by uv below target/.
 
-use std::time::Duration;
+use std::{os::unix::fs::PermissionsExt, time::Duration};
 
 use anyhow::{Context, Result};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -16,6 +16,14 @@ use crate::model::{problem::Problem, target::Interpreter};
 /// uv may fetch an interpreter.
 const MAKE: Duration = Duration::from_secs(600);
 const INSTALL: Duration = Duration::from_secs(300);
+/// Airbyte's tasks start by poetry what the lock holds, and have it install that before: here it is.
+const POETRY: &str = r#"#!/bin/sh
+case "$1" in
+run) shift; exec "$@" ;;
+install | sync) ;;
+*) echo "poetry $1: only run, install and sync are there in this environment" >&2; exit 127 ;;
+esac
+"#;
 
 /// A virtual environment: `venv` in its directory, and beside it what tools leave behind.
 #[derive(Debug, Clone)]
@@ -75,6 +83,13 @@ impl PythonEnvironment {
             "{uv} --quiet pip install --no-config --python {venv} --no-deps --require-hashes --no-index --requirements {list}"
         );
         Program::from(install).limit(INSTALL).output()?;
+        let poetry = venv.join("bin/poetry");
+        if !poetry.exists() {
+            write(&poetry, POETRY)?;
+            let executable = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(&poetry, executable)
+                .with_context(|| format!("make {poetry} executable"))?;
+        }
         write(&self.directory.join("key"), key)
     }
 

@@ -43,7 +43,7 @@ fn tasks_run_in_an_environment_of_the_lock_and_leave_the_tree_as_it_is() {
     let repo = with_tasks(
         "format-check true\n\
          lint-check test \"$UV_PROJECT_ENVIRONMENT\" = \"$VIRTUAL_ENV\" && test -x \"$VIRTUAL_ENV/bin/python\"\n\
-         test-unit-tests python3 -c 'import os, main; assert os.environ[\"RUFF_CACHE_DIR\"]'\n",
+         test-unit-tests poetry install --no-root && poetry run python3 -c 'import os, main; assert os.environ[\"RUFF_CACHE_DIR\"]'\n",
     );
     let document = check(&repo, &ONLY).code(0).json();
     assert_eq!(document["findings"].as_array().unwrap().len(), 0);
@@ -161,9 +161,13 @@ fn a_task_may_write_its_junit_file_where_airbytes_do() {
 #[test]
 fn a_suite_without_tests_is_skipped_and_one_without_its_program_unknown() {
     let only = ["--only", "unit-tests", "--output-format", "json"];
-    check(&with_tasks("test-unit-tests exit 5\n"), &only)
-        .code(0)
-        .says("unit-tests is skipped: there are no tests to run");
+    check(&with_tasks("test-unit-tests exit 5\n"), &only).code(1);
+    check(
+        &with_tasks("test-unit-tests echo '== no tests ran in 0.01s =='; exit 5\n"),
+        &only,
+    )
+    .code(0)
+    .says("unit-tests is skipped: there are no tests to run");
     let document = check(&with_tasks("test-unit-tests no-such-program\n"), &only)
         .code(3)
         .says("exited with 127")

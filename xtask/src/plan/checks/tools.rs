@@ -94,8 +94,8 @@ pub struct TaskRun<'a> {
     pub ending: &'a str,
     /// All that it printed.
     pub output: &'a str,
-    /// The JUnit file that pytest wrote, when it did.
-    pub junit: Option<&'a str>,
+    /// The JUnit files that pytest wrote.
+    pub junit: &'a [String],
 }
 
 /// What made a task fail: the places that its output names, else the task itself in `defined_in`. Paths are below
@@ -107,8 +107,12 @@ pub fn task_defects(
     defined_in: &str,
 ) -> Vec<Defect> {
     let task = tool.task().unwrap_or_default();
-    let located = match tool {
-        Tool::UnitTests => run.junit.map(failed_tests).unwrap_or_default(),
+    let located: Vec<Located> = match tool {
+        Tool::UnitTests => run
+            .junit
+            .iter()
+            .flat_map(|text| failed_tests(text))
+            .collect(),
         _ => run.output.lines().filter_map(located).collect(),
     };
     if located.is_empty() {
@@ -302,10 +306,11 @@ mod tests {
     use super::*;
 
     fn of(tool: Tool, output: &str, junit: Option<&str>) -> Vec<(String, usize, usize, String)> {
+        let junit: Vec<String> = junit.map(str::to_owned).into_iter().collect();
         let run = TaskRun {
             ending: "exited with 1",
             output,
-            junit,
+            junit: &junit,
         };
         let defects = task_defects(tool, &run, Utf8Path::new("c/source-x"), "poe_tasks.toml");
         let flat = |defect: Defect| {
