@@ -22,7 +22,7 @@ use crate::model::{
 const EXIT_CODES: &str = "Exit codes:
   0    everything asked for was done
   1    the work failed or something was found: a build, a spec, a check, a base image behind, a blocking scan
-  2    bad input: flags, configuration, an unknown connector, metadata that can't be used
+  2    bad input: flags, configuration, an unknown connector, metadata that nothing can be done without
   3    the machine is not ready or something can't be known: no engine, a full disk, a silent registry
   130  stopped by Ctrl-C";
 
@@ -70,7 +70,7 @@ pub enum Command {
     ///
     /// It pushes images and prunes the engine's builder cache: give --sandbox, or an engine and a registry meant for it.
     Bench(Bench),
-    /// Look after the store: locked files, built wheels, layers of them, documents of base images
+    /// Look after the store: locked files, built wheels, layers of them, documents of base images, evidence for scans
     #[command(subcommand)]
     Cache(Cache),
 }

@@ -57,7 +57,8 @@ pub fn run(context: &Context, flags: &Check) -> Result<Exit> {
     if flags.fix {
         fix::run(context, &selected_of(&named), &chosen, today)?;
     }
-    let online = match asks_registries(flags) {
+    let asks = asks_registries(flags);
+    let online = match asks {
         true => registry::ask(context, &selected_of(&named))?,
         false => BTreeMap::new(),
     };
@@ -90,10 +91,8 @@ pub fn run(context: &Context, flags: &Check) -> Result<Exit> {
         true => Mending::Format,
         false => Mending::Nothing,
     };
-    let online = asks_registries(flags);
-    let beyond = chosen.iter().copied();
-    let beyond = beyond.filter(|check| is_tool(check) || online && is_online(check));
-    let beyond: Vec<_> = beyond.collect();
+    let is_beyond = |check: &&checks::Check| is_tool(check) || asks && is_online(check);
+    let beyond: Vec<_> = chosen.iter().copied().filter(is_beyond).collect();
     let directories = selected_of(&named);
     let Beyond { unknown, not_run } =
         run_beyond(context, &beyond, &directories, mending, &mut found)?;
@@ -199,7 +198,7 @@ fn run_beyond(
             why: why.clone(),
         };
         beyond.not_run.extend(checks.iter().map(not_run));
-        let problem = Problem::usage(format!("{}: {why}", broken.name));
+        let problem = Problem::environment(format!("{}: {why}", broken.name));
         beyond.unknown.push(problem.into());
     }
     for ran in tool_checks::run(context, &fleet.connectors, checks, mending)? {

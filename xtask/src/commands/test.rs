@@ -58,10 +58,8 @@ pub fn run(context: &Context, flags: &Test) -> Result<Exit> {
         ))
         .into());
     }
-    if flags.config_file.is_some() {
-        for connector in &connectors {
-            buildable(connector)?;
-        }
+    if let (Some(_), [connector]) = (&flags.config_file, connectors.as_slice()) {
+        buildable(connector)?;
     }
     if connectors.is_empty() {
         context
@@ -199,8 +197,14 @@ fn print(context: &Context, flags: &Test, tested: &[Tested]) -> Result<Exit> {
     } else if !tested.is_empty() {
         context.report.result(shown(tested));
     }
-    let exits = tested.iter().flat_map(|tested| &tested.steps);
-    Ok(exits.map(|step| step.exit).max().unwrap_or(Exit::Success))
+    let exit = |outcome| {
+        let steps = tested.iter().flat_map(|tested| &tested.steps);
+        let of = steps.filter(|step| step.outcome == outcome);
+        of.map(|step| step.exit).max()
+    };
+    // What is wrong counts before what is not known.
+    let exit = exit(Outcome::Failed).or_else(|| exit(Outcome::Unknown));
+    Ok(exit.unwrap_or(Exit::Success))
 }
 
 /// A table of the steps, then what was found.

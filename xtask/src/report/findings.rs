@@ -52,17 +52,20 @@ pub const ANNOTATIONS: usize = 10;
 /// GitHub takes 1 MiB of summary from a step; a little is left for what others write.
 const SUMMARY: usize = 1_000_000;
 
-/// One paragraph a finding, grouped by connector.
+/// One paragraph a finding, grouped by connector, then what could not be run.
 pub fn text(checked: &Checked) -> String {
     let mut lines = Vec::new();
     let mut connector = None;
-    for finding in checked.findings {
-        if connector.replace(&finding.connector) != Some(&finding.connector) {
+    let mut begin = |lines: &mut Vec<String>, next| {
+        if connector.replace(next) != Some(next) {
             if !lines.is_empty() {
                 lines.push(String::new());
             }
-            lines.push(finding.connector.clone());
+            lines.push(String::clone(next));
         }
+    };
+    for finding in checked.findings {
+        begin(&mut lines, &finding.connector);
         let Finding { file, at, .. } = finding;
         let severity = finding.severity.as_str();
         lines.push(format!(
@@ -73,6 +76,14 @@ pub fn text(checked: &Checked) -> String {
             indented(&finding.message)
         ));
         lines.push(format!("    help: {}", finding.help));
+    }
+    for one in checked.unknown() {
+        begin(&mut lines, &one.connector);
+        lines.push(format!(
+            "  unknown[{}] could not be run: {}",
+            one.check,
+            indented(&one.why)
+        ));
     }
     lines.join("\n")
 }
@@ -85,7 +96,7 @@ pub fn json(checked: &Checked) -> Value {
     json!({ "connectors": checked.connectors, "findings": checked.findings, "not_run": checked.not_run })
 }
 
-/// SARIF 2.1.0, as code scanning takes it. A check that could not be run makes it a run that did not succeed.
+/// SARIF 2.1.0, as code scanning takes it. What is unknown makes it a run that did not succeed.
 pub fn sarif(checked: &Checked) -> Value {
     let rule = |(id, description): &(&str, &str)| json!({ "id": id, "shortDescription": { "text": description } });
     let result = |finding: &Finding| {
@@ -101,7 +112,7 @@ pub fn sarif(checked: &Checked) -> Value {
             } }],
         })
     };
-    let failed = checked.unknown().map(|one| {
+    let not_run = checked.unknown().map(|one| {
         let NotRun {
             connector,
             check,
@@ -110,6 +121,11 @@ pub fn sarif(checked: &Checked) -> Value {
         } = one;
         format!("{connector}: {check} could not be run: {why}")
     });
+    let findings = checked.findings.iter();
+    let unknown = findings.filter(|finding| finding.severity == Severity::Unknown);
+    let failed = unknown
+        .map(|one| format!("{}: {}: {}", one.connector, one.check, one.message))
+        .chain(not_run);
     json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",

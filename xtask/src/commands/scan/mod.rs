@@ -5,6 +5,7 @@ mod rescan;
 mod session;
 
 use anyhow::Result;
+use camino::Utf8Path;
 use serde_json::json;
 
 pub use self::{
@@ -22,7 +23,7 @@ use crate::{
     flags::{Scan, ScanFormat},
     model::{
         config::OnFinding,
-        connector::{Connector, Language},
+        connector::{BrokenConnector, Connector, Language},
         problem::Exit,
     },
     report::{
@@ -59,22 +60,35 @@ pub fn run(context: &Context, flags: &Scan) -> Result<Exit> {
         scans.of_layout(connector, &made.layout)
     });
     check_interrupted()?;
-    report(context, flags.output_format, &connectors, &scanned)
+    report(context, flags.output_format, &connectors, &scanned, &[])
 }
 
-/// Prints what came of each connector, in the order they were named.
+/// A connector that no scan was made of: its name, directory and why.
+type Lost<'a> = (&'a str, &'a Utf8Path, String);
+
+/// Prints what came of each connector, in the order they were named, then those that are `broken`.
 fn report(
     context: &Context,
     format: ScanFormat,
     connectors: &[Connector],
     scanned: &[Result<ScanOutcome>],
+    broken: &[BrokenConnector],
 ) -> Result<Exit> {
     let outcomes: Vec<&ScanOutcome> = scanned.iter().flatten().collect();
-    let exposed: Vec<Exposed<'_>> = connectors
-        .iter()
-        .zip(scanned)
+    let both = || connectors.iter().zip(scanned);
+    let exposed: Vec<Exposed<'_>> = both()
         .filter_map(|(connector, outcome)| Some(outcome.as_ref().ok()?.exposed(connector)))
         .collect();
+    let failed = both().filter_map(|(connector, outcome)| {
+        let error = outcome.as_ref().err()?;
+        let name = connector.name.as_str();
+        Some((name, connector.directory.as_path(), format!("{error:#}")))
+    });
+    let broken = broken.iter().map(|one| {
+        let why = format!("its metadata can't be used\n{}", one.reasons.join("\n"));
+        (one.name.as_str(), one.directory.as_path(), why)
+    });
+    let lost: Vec<Lost<'_>> = failed.chain(broken).collect();
     match format {
         ScanFormat::Text | ScanFormat::Github => {
             for outcome in &outcomes {
@@ -84,13 +98,34 @@ fn report(
                     .for_each(|line| context.report.result(line));
             }
         }
-        ScanFormat::Json => context.report.json(&json!({ "scans": outcomes }))?,
-        ScanFormat::Sarif => context.report.json(&scans::sarif(&exposed))?,
+        ScanFormat::Json => {
+            let lost = lost
+                .iter()
+                .map(|(connector, _, error)| json!({ "connector": connector, "error": error }));
+            let lost: Vec<_> = lost.collect();
+            context
+                .report
+                .json(&json!({ "scans": outcomes, "failed": lost }))?;
+        }
+        ScanFormat::Sarif => {
+            let lost = lost.iter().map(|(connector, directory, error)| Exposed {
+                connector,
+                directory: directory.as_str(),
+                lock: None,
+                exposures: &[],
+                error: Some(error),
+            });
+            let all: Vec<_> = exposed.iter().copied().chain(lost).collect();
+            context.report.json(&scans::sarif(&all))?;
+        }
     }
     if format == ScanFormat::Github {
-        to_github(context, &exposed, &outcomes, |line| {
-            context.report.result(line);
-        })?;
+        let tell = |line: &str| context.report.result(line);
+        to_github(context, &exposed, &outcomes, tell)?;
+        for (connector, _, error) in &lost {
+            tell(&scans::failure(connector, error, "error"));
+            github::add_to_summary(&scans::failure_markdown(connector, error))?;
+        }
     }
     for outcome in &outcomes {
         outcome.warn(context);

@@ -20,7 +20,7 @@ use crate::{
 pub fn run(context: &Context, flags: &Rescan) -> Result<Exit> {
     let fleet = selection::chosen(context, &flags.selection, Pages::Ignore)?;
     let problem = fleet.problem();
-    let connectors = fleet.connectors;
+    let (connectors, broken) = (fleet.connectors, fleet.broken);
     let say = |line: &str| context.report.note(line);
     let registries = Registries::new(Credentials::gather()?, say);
     let scans = Scans::open(context, &registries)?;
@@ -42,11 +42,11 @@ pub fn run(context: &Context, flags: &Rescan) -> Result<Exit> {
         "{} of {all} connectors are published",
         published.len()
     ));
-    let exit = report(context, flags.output_format, &published, &outcomes)?;
+    let exit = report(context, flags.output_format, &published, &outcomes, &broken)?;
     let Some(problem) = problem else {
         return Ok(exit);
     };
-    let exit = exit.max(problem.exit);
     context.report.error(&problem.into());
-    Ok(exit)
+    // Of those nothing is known.
+    Ok(exit.max(Exit::Environment))
 }

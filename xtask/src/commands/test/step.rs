@@ -50,14 +50,21 @@ impl Step {
         }
     }
 
-    /// Passed with a few words, or failed by an error.
+    /// Passed with a few words, or failed by an error; unknown where the machine is at fault.
     pub fn of(step: &'static str, result: Result<String>) -> Step {
         match result {
             Ok(detail) => Step::new(step, Outcome::Passed, detail),
-            Err(error) => Step {
-                exit: exit_of(&error),
-                ..Step::new(step, Outcome::Failed, format!("{error:#}"))
-            },
+            Err(error) => {
+                let exit = exit_of(&error);
+                let outcome = match exit {
+                    Exit::Environment => Outcome::Unknown,
+                    _ => Outcome::Failed,
+                };
+                Step {
+                    exit,
+                    ..Step::new(step, outcome, format!("{error:#}"))
+                }
+            }
         }
     }
 
