@@ -49,6 +49,8 @@ fn push(context: &Context, store: &WheelStore, flags: &Json) -> Result<Exit> {
         Problem::usage("no repository to push wheels to is configured")
             .help("set `wheel-cache` to a repository such as ghcr.io/org/wheels")
     })?;
+    // Whoever prunes waits until all is read.
+    let _lock = StoreLock::shared(&context.repo.store())?;
     let report = context.report;
     let cache = WheelCache::open(image.clone(), |line: &str| report.note(line))?;
     let step = context.report.step(format!("wheels to {image}"));

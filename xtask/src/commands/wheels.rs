@@ -567,7 +567,9 @@ pub struct KeptWheel {
 
 /// Those of a closure's wheels from sdists that the store holds.
 pub fn kept(context: &Context, summary: &Summary, base: &ImageRef) -> Result<Vec<KeptWheel>> {
-    let store = WheelStore::open(&context.repo.store())?;
+    let root = context.repo.store();
+    let _lock = StoreLock::shared(&root)?;
+    let store = WheelStore::open(&root)?;
     let backends = Backends::read(&context.resolved.config, &context.docker_images()?)?;
     let mut kept = Vec::new();
     for (closure, planned) in sdists(&summary.closures) {

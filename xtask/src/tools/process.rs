@@ -44,6 +44,8 @@ const CLEARING: Duration = Duration::from_secs(60);
 const TICK: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(20));
 /// The longest time between two looks at a program whose memory is watched: what it takes in its last moment is missed.
 const MEMORY_TICK: Duration = Duration::from_millis(1);
+/// How many bytes a pipe holds (pipe(7), "Pipe capacity").
+const PIPE: usize = 64 << 10;
 /// How many of the last lines a failed program printed its error shows.
 const TAIL: usize = 20;
 
@@ -247,7 +249,8 @@ impl Program {
         let (waited, stdout, stderr) = thread::scope(|scope| {
             // Each thread drops its copy of `at_work` at its end, and `open` is dropped at the latest when this returns.
             let (at_work, idle) = mpsc::channel::<()>();
-            let (open, stdout_at_work, stderr_at_work) = (open, at_work.clone(), at_work.clone());
+            let stdout_at_work = at_work.clone();
+            let stderr_at_work = at_work.clone();
             let writer = child.stdin.take().zip(input);
             scope.spawn(move || {
                 let _at_work = at_work;
@@ -255,7 +258,7 @@ impl Program {
                 writer.map(|(mut pipe, write)| write(&mut pipe))
             });
             let stdout = child.stdout.take().map(|pipe| {
-                let pipe = Until { pipe, cut: &cut };
+                let pipe = Until::new(pipe, &cut);
                 scope.spawn(move || {
                     let _at_work = stdout_at_work;
                     let read = read_all(pipe, output);
@@ -264,7 +267,7 @@ impl Program {
                 })
             });
             let stderr = child.stderr.take().map(|pipe| {
-                let pipe = Until { pipe, cut: &cut };
+                let pipe = Until::new(pipe, &cut);
                 scope.spawn(move || {
                     let _at_work = stderr_at_work;
                     read_lines(pipe, watch)
@@ -439,10 +442,22 @@ fn start_error(command: &Command, line: &str, error: io::Error) -> Problem {
     Problem::environment(format!("start `{line}`: {error}"))
 }
 
-/// A program's output, which ends when `cut` does: a session of its own may hold it for ever.
+/// A program's output, which ends when `cut` does: a session of its own may hold it, or write to it, for ever.
 struct Until<'a, P> {
     pipe: P,
     cut: &'a PipeReader,
+    /// Bytes that are still read once it is cut: what was printed before.
+    left: usize,
+}
+
+impl<'a, P> Until<'a, P> {
+    fn new(pipe: P, cut: &'a PipeReader) -> Until<'a, P> {
+        Until {
+            pipe,
+            cut,
+            left: PIPE,
+        }
+    }
 }
 
 impl<P: Read + AsFd> Read for Until<'_, P> {
@@ -452,11 +467,16 @@ impl<P: Read + AsFd> Read for Until<'_, P> {
             PollFd::new(self.cut, PollFlags::IN),
         ];
         retry_on_intr(|| poll(&mut ready, None))?;
-        // What was printed before is read.
         if ready[0].revents().is_empty() {
             return Ok(0);
         }
-        self.pipe.read(buffer)
+        if ready[1].revents().is_empty() {
+            return self.pipe.read(buffer);
+        }
+        let most = buffer.len().min(self.left);
+        let count = self.pipe.read(&mut buffer[..most])?;
+        self.left -= count;
+        Ok(count)
     }
 }
 
@@ -545,7 +565,8 @@ impl Group {
     }
 
     /// Waits, once the child has ended, for all that read and write for it, which is told by `idle`, and ends what else of
-    /// the group keeps them.
+    /// the group keeps them. What keeps them from a session of its own goes on: [`Until`] ends the reading of output, and
+    /// nothing the writing of input.
     fn end_left_behind(&self, idle: &Receiver<()>) {
         let start = Instant::now();
         while idle.recv_timeout(TICK.1) == Err(RecvTimeoutError::Timeout) {
@@ -674,11 +695,16 @@ mod tests {
 
     #[test]
     fn who_is_left_behind_with_the_output_is_not_waited_for() {
-        for start in ["", "setsid"] {
-            let script = format!("{start} sleep 100000 & echo $!");
-            let printed = program(&script).read().unwrap();
-            let left = printed.parse().unwrap();
-            if start == "setsid" {
+        for command in ["sleep 100000", "setsid sleep 100000", "setsid yes"] {
+            let finished = program(&format!("{command} & echo $! >&2"))
+                // What `yes` prints in a second is too much to be kept.
+                .output_to(|pipe| {
+                    let _ = io::copy(pipe, &mut io::sink());
+                })
+                .output()
+                .unwrap();
+            let left = finished.tail().parse().unwrap();
+            if command.starts_with("setsid") {
                 // It lives on.
                 let _ = kill_process(Pid::from_raw(left).unwrap(), Signal::KILL);
             }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::Write,
+    io::{ErrorKind, Write},
     sync::{Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -81,7 +81,7 @@ impl RunRecord {
                         events: Mutex::new(events),
                     });
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error).with_context(|| format!("make {directory}")),
             }
         }
@@ -145,7 +145,13 @@ pub fn unfinished(
 ) -> Result<Option<(Utf8PathBuf, Vec<ConnectorName>)>> {
     for last in directories(runs)?.into_iter().rev() {
         let path = last.join(EVENTS);
-        let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+        let bytes = match fs::read(&path) {
+            // Another run that begins forgets old ones.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            read => read.with_context(|| format!("read {path}"))?,
+        };
+        // A run that was killed may have left half a character.
+        let text = String::from_utf8_lossy(&bytes);
         if mode == Mode::DryRun || mode_of(&text).is_none_or(|its| its == mode) {
             return Ok(Some((last, open(&text))));
         }
@@ -258,7 +264,7 @@ mod tests {
                     .events
                     .lock()
                     .unwrap()
-                    .write_all(b"{\"connec")
+                    .write_all(b"{\"connector\": \"\xc3")
                     .unwrap();
             }
         }

@@ -1,12 +1,13 @@
 //! Files that locks name, and wheels built from sdists: kept once for every connector, checkout and run.
 //!
 //! Layout: `files/ALGORITHM-HASH/NAME` holds what was fetched, `yanked/ALGORITHM-HASH` why the index had withdrawn it
-//! then, `built/KEY/NAME` what was built, `partial/` what is being written, `locks/` one empty file for each of them. A file appears under its name whole and verified, by a
-//! rename; whoever makes one holds its lock, so that a second process waits and then finds it.
+//! then, `built/KEY/NAME` what was built, `partial/` what is being written, `locks/` one empty file for each of them. A
+//! file appears under its name whole and verified, by a rename; whoever makes one holds its lock, so that a second process
+//! waits and then finds it.
 
 use std::{
-    fs::{self, File, TryLockError},
-    io::{Cursor, Read, Write},
+    fs::{self, File},
+    io::{self, Cursor, Read, Write},
     time::{Duration, SystemTime},
 };
 
@@ -17,6 +18,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     package_index::{Digests, PackageIndex},
     process::check_interrupted,
+    store_lock::{self, StoreLock},
 };
 use crate::model::{hash::Hash, locked_file::LockedFile, platform::Platform, problem::Problem};
 
@@ -128,9 +130,6 @@ pub struct Size {
     pub partial: Usage,
 }
 
-/// Held while an entry is made or removed.
-struct Lock(#[allow(dead_code, reason = "the lock ends when the file is closed")] File);
-
 impl WheelStore {
     /// The store in `root`, which is made when it is not there.
     pub fn open(root: &Utf8Path) -> Result<WheelStore> {
@@ -173,9 +172,14 @@ impl WheelStore {
                 .help("lock again; only files with a hash are installed")
         })?;
         let _lock = self.lock(&file_directory(first))?;
-        if let Some(kept) = self.file(wanted)? {
-            return Ok(kept);
+        match self.file(wanted)? {
+            Some(kept) => Ok(kept),
+            None => self.fetch_anew(index, wanted),
         }
+    }
+
+    /// A locked file from the index, in the place of what is here. For who holds the entry's lock.
+    fn fetch_anew(&self, index: &PackageIndex, wanted: &LockedFile) -> Result<Stored> {
         let mut partial = self.partial()?;
         let fetched = index
             .fetch(wanted, partial.as_file_mut())
@@ -187,7 +191,9 @@ impl WheelStore {
                 fs::write(&note, reason).with_context(|| format!("write {note}"))?;
             }
             // A yank can be taken back.
-            None => _ = remove(&note)?,
+            None => {
+                remove(&note)?;
+            }
         }
         let path = self.place(partial, FILES, &directory, &fetched.name)?;
         Ok(Stored {
@@ -198,7 +204,7 @@ impl WheelStore {
     }
 
     /// As [`fetch`](Self::fetch), for a file that nobody will check again before its content counts: one that was
-    /// damaged here is fetched again, and `say` hears of it.
+    /// damaged here is fetched again, and `say` hears of it. It stays until then: others may have it open or look for it.
     pub fn fetch_whole(
         &self,
         index: &PackageIndex,
@@ -209,17 +215,21 @@ impl WheelStore {
         if stored.origin == Origin::Made || is_whole(&stored)? {
             return Ok(stored);
         }
-        {
-            let _lock = self.lock(stored.entry())?;
-            let path = &stored.path;
-            if path.exists() && !is_whole(&stored)? {
-                say(&format!(
-                    "{path} is not what it was when it came here: fetching it again"
-                ));
-                remove(path)?;
-            }
+        let _lock = self.lock(stored.entry())?;
+        // Whoever held it may have fetched the file.
+        if is_whole(&stored)? {
+            return Ok(stored);
         }
-        self.fetch(index, wanted)
+        let path = &stored.path;
+        say(&format!(
+            "{path} is not what it was when it came here: fetching it again"
+        ));
+        let fetched = self.fetch_anew(index, wanted)?;
+        if fetched.path != *path {
+            // The index names it otherwise now, or has another one that the lock allows.
+            remove(path)?;
+        }
+        Ok(fetched)
     }
 
     /// Why the index had withdrawn a file when it was fetched here; None when it had not. The reason may be empty.
@@ -235,13 +245,14 @@ impl WheelStore {
         }
     }
 
-    /// A built wheel that is here already, unless it was damaged: then it is built again and replaced.
+    /// A built wheel that is here already, unless it was damaged, as its own checksums tell: then it is built again and
+    /// replaced.
     pub fn built(&self, key: &BuiltKey) -> Result<Option<Stored>> {
         let Some(path) = self.entry(BUILT, &key.directory())? else {
             return Ok(None);
         };
         let bytes = fs::read(&path).with_context(|| format!("read {path}"))?;
-        if zip::ZipArchive::new(Cursor::new(&bytes)).is_err() {
+        if read_members(&bytes).is_err() {
             return Ok(None);
         }
         Ok(Some(Stored {
@@ -425,28 +436,13 @@ impl WheelStore {
         Ok(path)
     }
 
-    fn lock(&self, name: &str) -> Result<Lock> {
-        loop {
-            check_interrupted()?;
-            if let Some(lock) = self.try_lock(name)? {
-                return Ok(lock);
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+    /// Held while an entry is made or removed.
+    fn lock(&self, name: &str) -> Result<StoreLock> {
+        store_lock::wait(|| self.try_lock(name))
     }
 
-    fn try_lock(&self, name: &str) -> Result<Option<Lock>> {
-        let path = self.root.join(LOCKS).join(name);
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .with_context(|| format!("open {path}"))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Lock(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("lock {path}")),
-        }
+    fn try_lock(&self, name: &str) -> Result<Option<StoreLock>> {
+        store_lock::try_lock(&self.root.join(LOCKS), name)
     }
 }
 
@@ -491,6 +487,15 @@ fn is_whole(stored: &Stored) -> Result<bool> {
             Err(error) => return Err(error).with_context(|| format!("read {path}")),
         }
     }
+}
+
+/// Reads a zip archive to its end; that fails where a member is not what its checksum says.
+fn read_members(archive: &[u8]) -> Result<()> {
+    let mut archive = zip::ZipArchive::new(Cursor::new(archive))?;
+    for member in 0..archive.len() {
+        io::copy(&mut archive.by_index(member)?, &mut io::sink())?;
+    }
+    Ok(())
 }
 
 /// Removes a file; false when somebody else did, or moved it to its place.
@@ -662,12 +667,24 @@ mod tests {
             assert_eq!(fs::read(&stored.path).unwrap(), b"hello");
             assert_eq!((stored.origin, said.borrow().len()), (origin, lines));
         }
+        let path = store.file(&wanted).unwrap().unwrap().path;
+        fs::write(&path, "hell").unwrap();
+        let away = Server::start(vec![Answer::status(404)]);
+        assert!(store.fetch_whole(&index(&away), &wanted, &say).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"hell");
+
         let key = key(Scope::Pure, &[]);
-        let whole = zip(&["a"]);
+        let files = [("a".to_owned(), b"content".to_vec())];
+        let whole = crate::tools::wheel_file::pack(&files).unwrap();
         let kept = store.keep_built(&key, "a.whl", &whole).unwrap();
         assert!(store.built(&key).unwrap().is_some());
-        fs::write(&kept.path, &whole[..whole.len() - 1]).unwrap();
-        assert_eq!(store.built(&key).unwrap(), None);
+        let mut other = whole.clone();
+        let at = whole.windows(7).position(|part| part == b"content");
+        other[at.unwrap()] = b'C';
+        for damaged in [&whole[..whole.len() - 1], &other[..]] {
+            fs::write(&kept.path, damaged).unwrap();
+            assert_eq!(store.built(&key).unwrap(), None);
+        }
     }
 
     #[test]
