@@ -10,9 +10,9 @@ use super::yaml::{Document, Flaw, Place};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     Text(String),
-    /// No UTF-8.
+    /// No UTF-8, and yet not binary.
     Opaque(Vec<u8>),
-    /// It is there and can't be read, is no file, or is too long: why.
+    /// It is there and can't be read, is no file, is binary, or is too long: why.
     Unreadable(String),
 }
 

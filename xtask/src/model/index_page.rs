@@ -220,7 +220,15 @@ fn html(text: &str, address: &Url) -> Vec<IndexFile> {
     let mut files = Vec::new();
     let mut rest = text;
     while let Some((_, tag)) = rest.split_once('<') {
-        let Some(end) = tag_end(tag) else { break };
+        if tag.starts_with("!--") {
+            // `<!-->` is a whole one (HTML, "Comments").
+            rest = tag[1..].split_once("-->").map_or("", |(_, after)| after);
+            continue;
+        }
+        // A quote that nothing closes is of no account.
+        let Some(end) = tag_end(tag).or_else(|| tag.find('>')) else {
+            break;
+        };
         let (tag, after) = (&tag[..end], &tag[end + 1..]);
         rest = after;
         let (name, attributes) = tag
@@ -456,6 +464,16 @@ mod tests {
             let files = parse(text, Notation::Html).unwrap();
             assert!(files.len() <= 1, "{text}: {files:?}");
         }
+    }
+
+    #[test]
+    fn an_open_quote_costs_no_other_file_and_comments_hold_none() {
+        let page =
+            "<!--><a href='a'>a</a><!-- <a href='b'>b</a> > --><a href=\"c>c</a><a href=d>d</a>";
+        let files = parse(page, Notation::Html).unwrap();
+        let found: Vec<_> = files.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(found, ["a", "c", "d"]);
+        assert!(files[1].url.as_str().ends_with("/c"));
     }
 
     #[test]

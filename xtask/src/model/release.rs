@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReleaseType {
-    /// Tagged with the version.
+    /// Tagged with the version. Airbyte's own action calls it `main-release`.
+    #[value(alias = "main-release")]
     Main,
     /// Tagged `<version>-dev.<10 characters of the commit>`; never latest.
     PreRelease,

@@ -118,7 +118,7 @@ fn walk(top: &Path, directory: &Path, files: &mut ConnectorFiles) {
 fn content(path: &Path) -> Content {
     match read_file(path).map(String::from_utf8) {
         Ok(Ok(text)) => Content::Text(text),
-        // As git tells a binary file; it may be large, and no check reads it.
+        // By a NUL byte, as git tells a binary file; it may be large, and no check reads it.
         Ok(Err(error)) if error.as_bytes().contains(&0) => {
             Content::Unreadable("it is binary, and no text".to_owned())
         }

@@ -108,7 +108,7 @@ impl Engine {
 
     /// Gives the client a private configuration for a run that logs in to `registries`.
     pub fn make_private(&self, registries: &[&str]) -> Result<()> {
-        // Whoever comes second throws an equal one away.
+        // A run does this once; a second configuration would go unused.
         let _ = self.login.set(Login::new(registries)?);
         Ok(())
     }

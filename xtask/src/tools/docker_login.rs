@@ -80,6 +80,7 @@ fn merged(own: &str, given: &str, registries: &[&str]) -> Value {
     let mut helpers = table(&mut whole, "credHelpers");
     let mut logins = table(&mut given, "auths");
     let store = given.remove("credsStore").unwrap_or_else(|| json!(""));
+    // A `{}` only marks that a store has the login.
     logins.retain(|_, login| store != json!("") || *login != json!({}));
     for server in logins.keys() {
         // docker asks for the host of what may be a URL here.

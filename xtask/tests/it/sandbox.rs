@@ -9,18 +9,19 @@ use crate::monorepo::Monorepo;
 
 #[test]
 fn what_runs_is_stopped_also_when_its_directory_is_gone() {
-    let repo = Monorepo::new();
+    // A shell runs the file `serve`, whatever its own name is.
+    let repo = Monorepo::new().file("serve", "read line\n");
     let down = |says: &str| {
         let run = repo.xtask().run(&["sandbox", "down"]);
         run.code(0).says(says);
     };
     down("nothing of the sandbox was running");
-    // `yes` takes any arguments, and blocks once nobody reads what it prints.
-    let mut registry = Command::new("yes")
+    let mut registry = Command::new("sh")
         .arg0("docker-registry")
         .arg("serve")
         .arg(repo.root().join("target/sandbox/registry.yml"))
-        .stdout(Stdio::piped())
+        .current_dir(repo.root())
+        .stdin(Stdio::piped())
         .spawn()
         .unwrap();
     down("stopped or removed: registry\n");

@@ -55,11 +55,18 @@ fn changed_requirements(
     }
     let sourced = sourced(pyproject);
     let is_direct = |d: &Dependency| d.direct.is_some() || sourced.contains(&d.name);
-    // uv records no specifier of what a source replaces, and each of several sources by itself: the name has to do.
+    // uv records no specifier of what a source replaces, and each of several sources by itself: there the name has to do,
+    // beside what is as it was asked for.
     let by_name = |d: &Dependency| {
-        let of_name = |recorded: &&Dependency| recorded.name == d.name;
-        let mut recorded = origin.requires.iter().filter(of_name);
-        sourced.contains(&d.name) && recorded.any(|recorded| recorded.direct.is_some())
+        let recorded = || origin.requires.iter().filter(|one| one.name == d.name);
+        let asked_alike = |one: &Dependency| {
+            let specifiers = |d: &Dependency| (d.extras.clone(), d.constraint.to_string());
+            let mut wanted = pyproject.dependencies.iter().filter(|d| d.name == one.name);
+            one.direct.is_some() || wanted.any(|wanted| specifiers(wanted) == specifiers(one))
+        };
+        sourced.contains(&d.name)
+            && recorded().any(|one| one.direct.is_some())
+            && recorded().all(asked_alike)
     };
     let recorded = origin.requires.iter();
     let mut recorded: Vec<&Dependency> = recorded.filter(|d| !of_extra(d) && !by_name(d)).collect();

@@ -44,7 +44,7 @@ enum Mount {
 /// What a registry answers to an upload's content.
 const UPLOADED: &[u16] = &[201, 204];
 
-/// A thousand tags each.
+/// Of tags or of referrers: a list that goes on for ever fails.
 const MOST_PAGES: usize = 100;
 
 /// Some items of a list, and where the next ones are.
@@ -68,6 +68,16 @@ impl Repository<'_> {
     /// The digest that a tag points to, or whether a digest is there; asked with HEAD, which no registry counts as a
     /// pull. None when it is not there.
     pub fn digest(&self, reference: &Reference) -> Result<Option<Digest>> {
+        self.digest_unless(&[404], reference)
+    }
+
+    /// The same; for who may not see it, it is not there.
+    pub fn visible_digest(&self, reference: &Reference) -> Result<Option<Digest>> {
+        self.digest_unless(&[401, 403, 404], reference)
+    }
+
+    /// None where the answer has one of the `absent` statuses.
+    fn digest_unless(&self, absent: &[u16], reference: &Reference) -> Result<Option<Digest>> {
         let url = self.url(&format!("manifests/{reference}"));
         let answer = self.send(
             &self.scope(),
@@ -80,9 +90,11 @@ impl Repository<'_> {
                 .call()
             },
             |response| {
-                let response = expect(response, &[200, 404])?;
-                let found = response.status() == 200;
-                Ok(found.then(|| digest_header(response.headers())))
+                if absent.contains(&response.status().as_u16()) {
+                    return Ok(None);
+                }
+                let response = expect(response, &[200])?;
+                Ok(Some(digest_header(response.headers())))
             },
         )?;
         match answer {
@@ -91,20 +103,6 @@ impl Repository<'_> {
             // Old registries leave the header out.
             Some(None) => Ok(self.manifest(reference)?.map(|document| document.digest)),
         }
-    }
-
-    /// Whether a manifest is there; for who may not see it, it is not.
-    pub fn shows(&self, reference: &Reference) -> Result<bool> {
-        let url = self.url(&format!("manifests/{reference}"));
-        self.send(
-            &self.scope(),
-            &format!("HEAD {url}"),
-            |headers| {
-                let request = self.registries.asking.head(&url).header("accept", ACCEPT);
-                authorized(request, headers).call()
-            },
-            |response| Ok(expect(response, &[200, 401, 403, 404])?.status() == 200),
-        )
     }
 
     /// Every tag; None when there is no such repository.

@@ -33,20 +33,18 @@ impl Repository<'_> {
         if is_docker_hub(&self.registry) {
             return self.on_docker_hub(tag);
         }
-        self.on_registry(tag)
+        let digest = self.digest(&Reference::Tag(tag.clone()))?;
+        digest.map(|digest| self.on_registry(digest)).transpose()
     }
 
-    /// The same, by the API that every registry has.
-    pub fn on_registry(&self, tag: &Tag) -> Result<Option<Tagged>> {
-        let Some(digest) = self.digest(&Reference::Tag(tag.clone()))? else {
-            return Ok(None);
-        };
+    /// The same of what a tag points to, by the API that every registry has.
+    pub fn on_registry(&self, digest: Digest) -> Result<Tagged> {
         let document = self.manifest(&Reference::Digest(digest.clone()))?;
         let platforms = match document {
             Some(document) => self.present(&document)?,
             None => Vec::new(),
         };
-        Ok(Some(Tagged { digest, platforms }))
+        Ok(Tagged { digest, platforms })
     }
 
     /// The images of an index that are there, or the one that a manifest is.

@@ -34,7 +34,7 @@ fn call(
     let said = Mutex::new(Vec::new());
     let say = |line: &str| said.lock().unwrap().push(line.to_owned());
     let registries =
-        Registries::new(credentials, say).with_patience(POLICY, Duration::from_millis(400));
+        Registries::new(credentials, say).with_patience(POLICY, Duration::from_secs(2));
     let port = server.url("/").port().unwrap();
     let image: ImageRef = format!("127.0.0.1:{port}/a/b").parse().unwrap();
     let repository = registries.repository(&image);
@@ -314,47 +314,46 @@ fn faults(good: &Answer) -> Vec<Answer> {
 /// tries.
 #[test]
 fn every_call_meets_every_fault_and_ends_as_the_policy_says() {
-    let meet = |name: &str, call_it: Call, good: &[Answer], expected: &str| {
-        for at in 0..good.len() {
-            // A fault of an upload's second half begins it anew, if its content did not arrive.
-            let anew = match (name, at) {
-                ("push", 2) => &[good[0].clone(), good[1].clone()][..],
-                ("upload for a mount", 2) => &[good[1].clone(), good[0].clone()],
-                _ => &[],
-            };
-            for fault in faults(&good[at]) {
-                let met = [&good[..at], std::slice::from_ref(&fault)].concat();
-                let answers = [&met, anew, &good[at..]].concat();
-                let asked = answers.len();
-                let (mut results, said, requests) =
-                    call(answers, Credentials::default(), &[call_it]);
-                let result = results
-                    .remove(0)
-                    .unwrap_or_else(|error| panic!("{name}, {at}, {fault:?}: {error:#}"));
-                assert_eq!(result, expected, "{name}, {at}, {fault:?}");
-                assert_eq!(said.len(), 1, "{name}, {at}, {fault:?}: {said:?}");
-                assert!(said[0].contains("trying again in"), "{said:?}");
-                assert_eq!(requests.len(), asked, "{name}, {at}, {fault:?}");
+    let meet = |name: &str, call_it: Call, good: &[Answer], at: usize, expected: &str| {
+        // A fault of an upload's second half begins it anew, if its content did not arrive.
+        let anew = match (name, at) {
+            ("push", 2) => &[good[0].clone(), good[1].clone()][..],
+            ("upload for a mount", 2) => &[good[1].clone(), good[0].clone()],
+            _ => &[],
+        };
+        for fault in faults(&good[at]) {
+            let met = [&good[..at], std::slice::from_ref(&fault)].concat();
+            let answers = [&met, anew, &good[at..]].concat();
+            let asked = answers.len();
+            let (mut results, said, requests) = call(answers, Credentials::default(), &[call_it]);
+            let result = results
+                .remove(0)
+                .unwrap_or_else(|error| panic!("{name}, {at}, {fault:?}: {error:#}"));
+            assert_eq!(result, expected, "{name}, {at}, {fault:?}");
+            assert_eq!(said.len(), 1, "{name}, {at}, {fault:?}: {said:?}");
+            assert!(said[0].contains("trying again in"), "{said:?}");
+            assert_eq!(requests.len(), asked, "{name}, {at}, {fault:?}");
 
-                let again = [anew, std::slice::from_ref(&fault)].concat();
-                let answers = [met, again.clone(), again].concat();
-                let asked = answers.len();
-                let (mut results, said, requests) =
-                    call(answers, Credentials::default(), &[call_it]);
-                let error = format!("{:#}", results.remove(0).unwrap_err());
-                assert!(
-                    error.contains("tried 3 times"),
-                    "{name}, {at}, {fault:?}: {error}"
-                );
-                assert_eq!(said.len(), 2, "{name}, {at}, {fault:?}: {said:?}");
-                assert_eq!(requests.len(), asked, "{name}, {at}, {fault:?}");
-            }
+            let again = [anew, std::slice::from_ref(&fault)].concat();
+            let answers = [met, again.clone(), again].concat();
+            let asked = answers.len();
+            let (mut results, said, requests) = call(answers, Credentials::default(), &[call_it]);
+            let error = format!("{:#}", results.remove(0).unwrap_err());
+            assert!(
+                error.contains("tried 3 times"),
+                "{name}, {at}, {fault:?}: {error}"
+            );
+            assert_eq!(said.len(), 2, "{name}, {at}, {fault:?}: {said:?}");
+            assert_eq!(requests.len(), asked, "{name}, {at}, {fault:?}");
         }
     };
     // Most of it is waiting for who is silent.
     std::thread::scope(|scope| {
         for (name, call_it, good, expected) in calls() {
-            scope.spawn(move || meet(name, call_it, &good, &expected));
+            for at in 0..good.len() {
+                let (good, expected) = (good.clone(), expected.clone());
+                scope.spawn(move || meet(name, call_it, &good, at, &expected));
+            }
         }
     });
 }
