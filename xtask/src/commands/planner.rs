@@ -24,7 +24,7 @@ use crate::{
         platform::Platform,
         problem::Problem,
         pyproject::Pyproject,
-        target::Interpreter,
+        target::{Interpreter, User},
     },
     plan::{
         assembly::Dockerfile,
@@ -124,13 +124,19 @@ impl<'a> Planner<'a> {
                 connector.name
             ));
         }
-        let python = match connector.language {
-            Some(Language::Python) => Some(self.python(connector)?),
+        let (python, user) = match connector.language {
+            Some(Language::Python) => {
+                let python = self.python(connector)?;
+                let user = python.interpreter.user;
+                (Some(python), user)
+            }
             Some(Language::ManifestOnly) => {
                 check_manifest(&repo.root, connector)?;
-                None
+                let base = base_image(connector, config)?;
+                let (interpreter, _) = interpreter_of(self.context, &base.used, self.ask)?;
+                (None, interpreter.user)
             }
-            _ => None,
+            _ => (None, User::Airbyte),
         };
         let inputs = Inputs {
             config,
@@ -149,6 +155,7 @@ impl<'a> Planner<'a> {
                 .map(str::to_owned)
                 .collect(),
             python,
+            user,
             components: components(&repo.root, connector),
             ca: host::ca_bundle(),
         };

@@ -66,6 +66,8 @@ pub struct BuildPlan {
     pub proxies: Vec<String>,
     /// None for a connector in another language.
     pub python: Option<PythonPlan>,
+    /// Who runs the connector.
+    pub user: User,
     pub components: Components,
     /// Repository whose newest image may have layers that this machine lacks.
     pub layers_from: Option<ImageRef>,
@@ -112,6 +114,8 @@ pub struct Inputs<'a> {
     pub proxies: Vec<String>,
     /// None for a connector in another language.
     pub python: Option<PythonPlan>,
+    /// Whom the base image has to run the connector as.
+    pub user: User,
     pub components: Components,
     /// Certificates that this host trusts.
     pub ca: Option<Utf8PathBuf>,
@@ -205,6 +209,7 @@ impl BuildPlan {
             layout: inputs.layout,
             proxies: inputs.proxies,
             python: inputs.python,
+            user: inputs.user,
             components: inputs.components,
             layers_from: None,
             specs: inputs
@@ -235,10 +240,8 @@ impl BuildPlan {
             Language::Python | Language::Java => vec![ENTRY_POINT.to_owned()],
         };
         let created = self.labels.iter().find(|(name, _)| name == CREATED);
-        let python = self.python.as_ref();
-        let user = python.map_or(User::Airbyte, |python| python.interpreter.user);
         Settings {
-            user: user.as_str(),
+            user: self.user.as_str(),
             work_directory: CODE,
             variables: vec![("AIRBYTE_ENTRYPOINT".to_owned(), entry_point.join(" "))],
             entry_point,
@@ -349,6 +352,9 @@ impl BuildPlan {
                 self.base.used, self.base.declared
             ),
         });
+        if self.user == User::Root {
+            lines.push("  user   root: the base image has no user airbyte".to_owned());
+        }
         let how = match &self.method {
             Method::Assemble => "assembled".to_owned(),
             Method::Docker { because, builder } => {
@@ -390,12 +396,8 @@ impl PythonPlan {
         } else {
             ""
         };
-        let Interpreter { python, libc, user } = self.interpreter;
-        let user = match user {
-            User::Airbyte => "",
-            User::Root => ", as root: the base image has no user airbyte",
-        };
-        let mut lines = vec![format!("  python {python} with {libc}{user}{assumed}")];
+        let Interpreter { python, libc, .. } = self.interpreter;
+        let mut lines = vec![format!("  python {python} with {libc}{assumed}")];
         let (source, details) = match &self.dependencies {
             PlannedDependencies::Locked(summary) => ("locked", summary.lines()),
             PlannedDependencies::Resolved { requirements } => (
@@ -514,18 +516,15 @@ fn arguments(
                 .manylinux()
                 .map(|tag| ("MANYLINUX", tag)),
         );
-        if python.interpreter.user != User::Airbyte {
-            arguments.push((
-                "CONNECTOR_USER",
-                python.interpreter.user.as_str().to_owned(),
-            ));
-        }
         arguments.extend(
             python
                 .prerequisites
                 .iter()
                 .map(|script| ("EXTRA_PREREQS_SCRIPT", script.script.clone())),
         );
+    }
+    if inputs.user != User::Airbyte {
+        arguments.push(("CONNECTOR_USER", inputs.user.as_str().to_owned()));
     }
     arguments.extend(
         inputs

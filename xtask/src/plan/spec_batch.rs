@@ -149,7 +149,7 @@ mod tests {
     use crate::{
         model::{
             attestation::Attestations, builder::Builder, config::Config, connector::Connector,
-            metadata::Metadata,
+            metadata::Metadata, target::User,
         },
         plan::{
             assembly::{Dockerfile, NamedLayer, image},
@@ -184,6 +184,7 @@ mod tests {
             docker_images: "/images".into(),
             proxies: Vec::new(),
             python: None,
+            user: User::Airbyte,
             components,
             ca: None,
         };

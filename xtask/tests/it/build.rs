@@ -62,7 +62,9 @@ fn the_default_is_the_hosts_platform_alone() {
         "{log}"
     );
     assert_eq!(
-        log.lines().filter(|line| line.starts_with("run ")).count(),
+        log.lines()
+            .filter(|line| line.starts_with("run --rm --name"))
+            .count(),
         1
     );
 }
@@ -337,7 +339,12 @@ fn an_engine_gets_the_layers_without_which_nothing_starts() {
         let log = repo.log();
         log.lines().filter(|line| line.starts_with(command)).count()
     };
-    assert_eq!((calls("load"), calls("run")), (2, 2), "{}", repo.log());
+    assert_eq!(
+        (calls("load"), calls("run --rm --name")),
+        (2, 2),
+        "{}",
+        repo.log()
+    );
 }
 
 #[test]

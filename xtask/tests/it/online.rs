@@ -173,8 +173,13 @@ fn metadata_that_can_not_be_read_is_unknown_and_the_others_are_told() {
     ];
     assert_eq!(states, expected);
 
+    let json = run(&repo, &there, &["rescan", "--output-format", "json"]);
+    assert_eq!(
+        json.code(3).json()["failed"][0]["connector"],
+        "source-about"
+    );
     run(&repo, &there, &["rescan"])
-        .code(2)
+        .code(3)
         .says("of 2 connectors are published")
         .says(&format!("error: metadata can't be used\n{reason}"));
 }
