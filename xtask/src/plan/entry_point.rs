@@ -120,9 +120,8 @@ pub fn refuse_build_customization(
     ))
     .help(
         format!(
-            "put what it installs into a script of the connector, name that in the configuration \
-             (`prerequisites.{connector} = \"install.sh\"`, the build argument EXTRA_PREREQS_SCRIPT), and remove \
-             build_customization.py"
+            "remove it; what it installs for more than tests belongs into a script of the connector that the \
+             configuration names (`prerequisites.{connector} = \"install.sh\"`, the build argument EXTRA_PREREQS_SCRIPT)"
         ),
     ))
 }
