@@ -190,7 +190,7 @@ fn run_beyond(
     }
     let fleet = context.repo.load_from(directories)?;
     for broken in fleet.broken {
-        let why = format!("its metadata can't be used\n{}", broken.reasons.join("\n"));
+        let why = broken.why();
         let not_run = |check: &&checks::Check| NotRun {
             connector: broken.name.clone(),
             check: check.id,

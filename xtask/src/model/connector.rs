@@ -147,6 +147,13 @@ pub struct BrokenConnector {
     pub reasons: Vec<String>,
 }
 
+impl BrokenConnector {
+    /// Why nothing is known of it.
+    pub fn why(&self) -> String {
+        format!("its metadata can't be used\n{}", self.reasons.join("\n"))
+    }
+}
+
 /// What the user typed for a connector: a name, a glob over names, or a path into its directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selector {

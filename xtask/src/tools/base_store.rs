@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::{
     files, layout,
     registry::{Reference, Registries, Repository},
-    wheel_store::{self, Usage, entries, mark_used, modified},
+    wheel_store::{self, Usage, entries, mark_used},
 };
 use crate::model::{
     image::{Digest, ImageRef},
@@ -39,9 +39,7 @@ pub struct BasePlatform {
 
 /// How much the documents kept in `store` take up.
 pub fn size(store: &Utf8Path) -> Result<Usage> {
-    let documents = entries(&store.join(BASES))?;
-    let all = documents.iter();
-    Ok(all.fold(Usage::default(), |usage, document| usage.and(document)))
+    Ok(Usage::of(&entries(&store.join(BASES))?))
 }
 
 /// When each document kept in `store` was last used, and its bytes.
@@ -51,14 +49,7 @@ pub fn uses(store: &Utf8Path) -> Result<Vec<(SystemTime, u64)>> {
 
 /// Removes those that were last used before `before`; who wants one again asks the registry.
 pub fn prune(store: &Utf8Path, before: SystemTime) -> Result<Usage> {
-    let mut freed = Usage::default();
-    for file in entries(&store.join(BASES))? {
-        if modified(&file) < before {
-            freed = freed.and(&file);
-            files::remove_file(&file)?;
-        }
-    }
-    Ok(freed)
+    wheel_store::prune(&entries(&store.join(BASES))?, before)
 }
 
 const BASES: &str = "bases";

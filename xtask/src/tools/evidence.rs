@@ -19,7 +19,7 @@ use super::{
     files,
     layer::{self, Hashing},
     process::check_interrupted,
-    wheel_store::{self, Usage, entries, mark_used, modified},
+    wheel_store::{self, Usage, entries, mark_used},
 };
 use crate::model::{
     evidence::{self, LayerFiles},
@@ -94,9 +94,7 @@ pub fn cataloguer(syft: &semver::Version) -> String {
 
 /// How much is kept in `store`.
 pub fn size(store: &Utf8Path) -> Result<Usage> {
-    let blobs = entries(&store.join(BLOBS))?;
-    let all = blobs.iter();
-    Ok(all.fold(Usage::default(), |usage, blob| usage.and(blob)))
+    Ok(Usage::of(&entries(&store.join(BLOBS))?))
 }
 
 /// When each part of it was last used, and its bytes.
@@ -106,14 +104,7 @@ pub fn uses(store: &Utf8Path) -> Result<Vec<(SystemTime, u64)>> {
 
 /// Removes what was last used before `before`; it is made again of the layers.
 pub fn prune(store: &Utf8Path, before: SystemTime) -> Result<Usage> {
-    let mut freed = Usage::default();
-    for blob in entries(&store.join(BLOBS))? {
-        if modified(&blob) < before {
-            freed = freed.and(&blob);
-            files::remove_file(&blob)?;
-        }
-    }
-    Ok(freed)
+    wheel_store::prune(&entries(&store.join(BLOBS))?, before)
 }
 
 const BLOBS: &str = "evidence/blobs";

@@ -93,20 +93,19 @@ impl Staged {
 
 /// Removes a directory with all it holds; nothing when it is not there.
 pub fn remove_directory(path: &Utf8Path) -> Result<()> {
-    gone(fs::remove_dir_all(path), path)
+    gone(fs::remove_dir_all(path), path).map(drop)
 }
 
-/// Removes a file; nothing when it is not there.
-pub fn remove_file(path: &Utf8Path) -> Result<()> {
+/// Removes a file; false when it is not there.
+pub fn remove_file(path: &Utf8Path) -> Result<bool> {
     gone(fs::remove_file(path), path)
 }
 
-fn gone(removed: std::io::Result<()>, path: &Utf8Path) -> Result<()> {
+fn gone(removed: std::io::Result<()>, path: &Utf8Path) -> Result<bool> {
     match removed {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("remove {path}"))
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("remove {path}")),
     }
 }
 

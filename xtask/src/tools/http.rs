@@ -22,23 +22,22 @@ pub fn asking(limit: Duration) -> Agent {
 
 /// A client for downloads of any length, that gives up when nothing arrives for `stall`.
 pub fn downloading(stall: Duration) -> Agent {
-    agent(
-        configured()
-            .timeout_connect(Some(stall))
-            .timeout_recv_response(Some(stall))
-            .timeout_per_read(Some(stall))
-            .timeout_per_write(Some(stall)),
-    )
+    moving(stall, stall)
 }
 
 /// A client for uploads of any length, that gives up when nothing leaves for `stall`, or when no answer comes for `stored`
 /// after the last byte.
 pub fn uploading(stall: Duration, stored: Duration) -> Agent {
+    moving(stall, stored)
+}
+
+/// A client without a limit for the whole, but for each part: what is sent, and what is waited for.
+fn moving(stall: Duration, answer: Duration) -> Agent {
     agent(
         configured()
             .timeout_connect(Some(stall))
-            .timeout_recv_response(Some(stored))
-            .timeout_per_read(Some(stored))
+            .timeout_recv_response(Some(answer))
+            .timeout_per_read(Some(answer))
             .timeout_per_write(Some(stall)),
     )
 }

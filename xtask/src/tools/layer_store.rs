@@ -27,10 +27,7 @@ pub struct LayerStore {
 
 /// How much the layers in `store` take up.
 pub fn size(store: &Utf8Path) -> Result<Usage> {
-    let blobs = entries(&store.join(LAYERS).join(BLOBS))?;
-    Ok(blobs
-        .iter()
-        .fold(Usage::default(), |usage, blob| usage.and(blob)))
+    Ok(Usage::of(&entries(&store.join(LAYERS).join(BLOBS))?))
 }
 
 /// When each layer in `store` was last used, and its bytes.

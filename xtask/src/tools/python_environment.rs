@@ -1,13 +1,13 @@
 //! Virtual environments for a connector's own tools, made by uv below target/.
 
-use std::{os::unix::fs::PermissionsExt, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 use xshell::{Shell, cmd};
 
 use super::{
-    files::{remove_directory, write},
+    files::{remove_directory, write, write_program},
     interpreter,
     process::Program,
 };
@@ -85,10 +85,7 @@ impl PythonEnvironment {
         Program::from(install).limit(INSTALL).output()?;
         let poetry = venv.join("bin/poetry");
         if !poetry.exists() {
-            write(&poetry, POETRY)?;
-            let executable = std::fs::Permissions::from_mode(0o755);
-            std::fs::set_permissions(&poetry, executable)
-                .with_context(|| format!("make {poetry} executable"))?;
+            write_program(&poetry, POETRY)?;
         }
         write(&self.directory.join("key"), key)
     }

@@ -16,6 +16,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::{
+    files::remove_file,
     package_index::{Digests, PackageIndex},
     process::check_interrupted,
     store_lock::{self, StoreLock},
@@ -192,7 +193,7 @@ impl WheelStore {
             }
             // A yank can be taken back.
             None => {
-                remove(&note)?;
+                remove_file(&note)?;
             }
         }
         let path = self.place(partial, FILES, &directory, &fetched.name)?;
@@ -227,7 +228,7 @@ impl WheelStore {
         let fetched = self.fetch_anew(index, wanted)?;
         if fetched.path != *path {
             // The index names it otherwise now, or has another one that the lock allows.
-            remove(path)?;
+            remove_file(path)?;
         }
         Ok(fetched)
     }
@@ -331,9 +332,7 @@ impl WheelStore {
             for directory in entries(&self.root.join(part))? {
                 let files = entries(&directory)?;
                 let used = files.iter().map(|file| modified(file)).max();
-                let usage = files
-                    .iter()
-                    .fold(Usage::default(), |usage, file| usage.and(file));
+                let usage = Usage::of(&files);
                 uses.extend(used.map(|used| (used, usage.bytes)));
             }
         }
@@ -370,9 +369,7 @@ impl WheelStore {
                 if files.iter().any(|file| modified(file) >= before) {
                     continue;
                 }
-                let usage = files
-                    .iter()
-                    .fold(Usage::default(), |usage, file| usage.and(file));
+                let usage = Usage::of(&files);
                 fs::remove_dir_all(&directory).with_context(|| format!("remove {directory}"))?;
                 freed = freed.plus(usage);
             }
@@ -380,13 +377,13 @@ impl WheelStore {
         for note in entries(&self.root.join(YANKED))? {
             // A wheel that was built of it outlives the file.
             if modified(&note) < before {
-                remove(&note)?;
+                remove_file(&note)?;
             }
         }
         let abandoned = SystemTime::now() - ABANDONED;
         for file in entries(&self.root.join(PARTIAL))? {
             let usage = Usage::default().and(&file);
-            if modified(&file) < abandoned && remove(&file)? {
+            if modified(&file) < abandoned && remove_file(&file)? {
                 freed = freed.plus(usage);
             }
         }
@@ -452,7 +449,23 @@ pub fn uses(files: &[Utf8PathBuf]) -> Vec<(SystemTime, u64)> {
     files.iter().map(of).collect()
 }
 
+/// Removes those of the files that were last used before `before`; gives what was freed.
+pub fn prune(files: &[Utf8PathBuf], before: SystemTime) -> Result<Usage> {
+    let mut freed = Usage::default();
+    for file in files.iter().filter(|file| modified(file) < before) {
+        freed = freed.and(file);
+        remove_file(file)?;
+    }
+    Ok(freed)
+}
+
 impl Usage {
+    /// Of these files.
+    pub fn of(files: &[Utf8PathBuf]) -> Usage {
+        let files = files.iter();
+        files.fold(Usage::default(), |usage, file| usage.and(file))
+    }
+
     pub fn plus(self, other: Usage) -> Usage {
         Usage {
             files: self.files + other.files,
@@ -496,15 +509,6 @@ fn read_members(archive: &[u8]) -> Result<()> {
         io::copy(&mut archive.by_index(member)?, &mut io::sink())?;
     }
     Ok(())
-}
-
-/// Removes a file; false when somebody else did, or moved it to its place.
-fn remove(file: &Utf8Path) -> Result<bool> {
-    match fs::remove_file(file) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error).with_context(|| format!("remove {file}")),
-    }
 }
 
 fn sha256(bytes: &[u8]) -> Result<Hash> {

@@ -30,14 +30,16 @@ pub fn ask(
         .filter_map(|one| published(one).ok())
         .collect();
     let bases = connectors.iter().filter_map(base);
-    let bases: BTreeSet<ImageRef> = bases.flat_map(|base| [by_tag(&base), base]).collect();
+    let bases: BTreeSet<ImageRef> = bases
+        .flat_map(|base| [base.clone().without_digest(), base])
+        .collect();
     let (tags, digests) = (online.tags(&images), online.digests(&bases));
     let of = |connector: &Connector| {
         let found = |declared: ImageRef| {
             let digest = |image: &ImageRef| digests[image].clone();
             Ok(Base {
                 there: digest(&declared)?.is_some(),
-                tagged: digest(&by_tag(&declared))?,
+                tagged: digest(&declared.clone().without_digest())?,
                 declared,
             })
         };
@@ -60,11 +62,4 @@ pub fn ask(
 fn base(connector: &Connector) -> Option<ImageRef> {
     let image = connector.metadata.base_image.clone()?;
     (image.tag.is_some() && image.digest.is_some()).then_some(image)
-}
-
-fn by_tag(image: &ImageRef) -> ImageRef {
-    ImageRef {
-        digest: None,
-        ..image.clone()
-    }
 }

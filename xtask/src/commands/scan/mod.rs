@@ -84,10 +84,9 @@ fn report(
         let name = connector.name.as_str();
         Some((name, connector.directory.as_path(), format!("{error:#}")))
     });
-    let broken = broken.iter().map(|one| {
-        let why = format!("its metadata can't be used\n{}", one.reasons.join("\n"));
-        (one.name.as_str(), one.directory.as_path(), why)
-    });
+    let broken = broken
+        .iter()
+        .map(|one| (one.name.as_str(), one.directory.as_path(), one.why()));
     let lost: Vec<Lost<'_>> = failed.chain(broken).collect();
     match format {
         ScanFormat::Text | ScanFormat::Github => {

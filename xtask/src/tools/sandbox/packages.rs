@@ -1,6 +1,6 @@
 //! The programs a sandbox consists of, from the distribution's packages.
 
-use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+use std::{fs, time::Duration};
 
 use anyhow::{Context, Result};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -285,9 +285,7 @@ impl Policy {
             Err(error) => return Err(error).context(format!("read {POLICY}")),
         };
         if ours {
-            files::write(Utf8Path::new(POLICY), POLICY_TEXT)?;
-            fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755))
-                .context(format!("make {POLICY} executable"))?;
+            files::write_program(Utf8Path::new(POLICY), POLICY_TEXT)?;
         }
         Ok(Policy { ours })
     }
