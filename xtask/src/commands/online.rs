@@ -144,14 +144,16 @@ mod tests {
                 start: Instant::now(),
                 silent: Mutex::default(),
             };
+            let port = server.url("/").port().unwrap();
             let tags = |repository: &str| {
-                let port = server.url("/").port().unwrap();
                 let image: ImageRef = format!("127.0.0.1:{port}/{repository}").parse().unwrap();
                 let mut answers = online.tags(&BTreeSet::from([image]));
                 answers.pop_first().unwrap().1
             };
             let denied = tags("a/denied").unwrap_err();
-            assert_eq!(denied.matches(&status.to_string()).count(), 1, "{denied}");
+            // The port is the system's choice and can hold the status's digits.
+            let words = denied.replace(&port.to_string(), "PORT");
+            assert_eq!(words.matches(&status.to_string()).count(), 1, "{denied}");
             assert_eq!(tags("a/open").unwrap(), ["1.0.0"]);
         }
     }
