@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     model::{
+        base_package::BasePackage,
         connector::Language,
         ignored_files::IgnoredFiles,
         image::Digest,
@@ -215,13 +216,14 @@ impl Assembly<'_> {
         thread::scope(|scope| {
             scope.spawn(|| self.pull_base(python));
             let library = scope.spawn(|| self.standard_library(python));
+            let removals = scope.spawn(|| self.removals(python));
             let own = scope.spawn(|| self.own_layer(&self.package(python)?));
             let packages = self.packages(python);
-            let library = joined(library);
-            let own = joined(own);
-            let (mut layers, library) = (packages?, library?);
-            for layers in layers.values_mut() {
-                layers.splice(..0, library.clone());
+            let (library, removals, own) = (joined(library), joined(removals), joined(own));
+            let (mut layers, library, mut removals) = (packages?, library?, removals?);
+            for (platform, layers) in &mut layers {
+                let first = removals.remove(platform).into_iter();
+                layers.splice(..0, first.chain(library.clone()));
             }
             Ok((layers, own?))
         })
@@ -247,20 +249,48 @@ impl Assembly<'_> {
         };
         let image = native.manifest.config().digest().to_string();
         let key = key(python.plan, &["standard library", &image]);
+        let make = || {
+            let mut tree = Tree::default();
+            add_byte_code(&mut tree, Owner::Root, python.compiler.standard_library()?);
+            Ok(tree)
+        };
+        self.layer_of_base(key, "byte-code of the standard library", make)
+            .map(Some)
+    }
+
+    /// The layers that remove packages of the base image, on each platform where some make way for others.
+    fn removals(&self, python: &Python<'_>) -> Result<BTreeMap<Platform, NamedLayer>> {
+        let removal = |(platform, replaced): (&Platform, &Vec<BasePackage>)| {
+            let paths: Vec<&String> = replaced.iter().flat_map(|one| &one.paths).collect();
+            let names: Vec<String> = replaced.iter().map(BasePackage::to_string).collect();
+            let make = || {
+                let mut tree = Tree::default();
+                paths.iter().for_each(|path| tree.remove(path));
+                Ok(tree)
+            };
+            let holds = format!("removal of {}", names.join(", "));
+            let layer = self.layer_of_base(key(python.plan, &paths), &holds, make)?;
+            Ok((*platform, layer))
+        };
+        python.plan.replaces.iter().map(removal).collect()
+    }
+
+    /// A layer that depends on the base image and on no wheel.
+    fn layer_of_base(
+        &self,
+        key: Digest,
+        holds: &str,
+        make: impl FnOnce() -> Result<Tree>,
+    ) -> Result<NamedLayer> {
         let layer = match self.layers.get(&key).or_else(|| self.take(&key)) {
             Some(layer) => layer,
-            None => {
-                let mut tree = Tree::default();
-                add_byte_code(&mut tree, Owner::Root, python.compiler.standard_library()?);
-                self.pack(&key, &tree)?
-            }
+            None => self.pack(&key, &make()?)?,
         };
         let recipe = Recipe {
             key,
             wheels: Vec::new(),
         };
-        self.named(layer, "byte-code of the standard library", recipe)
-            .map(Some)
+        self.named(layer, holds, recipe)
     }
 
     /// The layers of the locked packages; those that the store lacks are made, all of them before the first is used.

@@ -4,7 +4,11 @@
 use anyhow::{Context as _, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{Context, planner, wheels::Wheels};
+use super::{
+    Context,
+    planner::{self, Ask, BasePython},
+    wheels::Wheels,
+};
 use crate::{
     model::{
         connector::{Connector, Language},
@@ -110,7 +114,7 @@ impl<'a> Environments<'a> {
     /// The Python of the base image, as far as it is known, such as `3.11`.
     fn python(&self, base: Option<&ImageRef>) -> Result<String> {
         let interpreter = match base {
-            Some(base) => planner::interpreter_of(self.context, base, planner::Ask::Nobody)?.0,
+            Some(base) => BasePython::of(self.context, base, Ask::Nobody)?.interpreter,
             None => Interpreter::USUAL,
         };
         Ok(format!(

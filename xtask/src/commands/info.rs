@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{
     Context,
-    planner::{Ask, Sources, interpreter_of},
+    planner::{Ask, BasePython, Sources},
     wheels::{self, KeptWheel},
 };
 use crate::{
@@ -196,9 +196,11 @@ impl DependencyFacts {
         let base = base_image(connector, config).ok().map(|base| base.used);
         let known = base
             .as_ref()
-            .map(|image| interpreter_of(context, image, Ask::Nobody))
+            .map(|image| BasePython::of(context, image, Ask::Nobody))
             .transpose()?;
-        let (interpreter, assumed) = known.unwrap_or((Interpreter::USUAL, true));
+        let (interpreter, assumed) = known.map_or((Interpreter::USUAL, true), |base| {
+            (base.interpreter, base.assumed)
+        });
         let dependencies = sources.dependencies(interpreter, &config.platforms)?;
         let plan = PlannedDependencies::new(dependencies, Platform::host(), config);
         let kept = match (&plan, &base) {

@@ -14,6 +14,7 @@ use super::{Context, manifests::COMPONENTS, work};
 use crate::{
     model::{
         attestation::Attestations,
+        base_package::BasePackage,
         build_system::Pin,
         builder::Builder,
         config::Config,
@@ -133,8 +134,8 @@ impl<'a> Planner<'a> {
             Some(Language::ManifestOnly) => {
                 check_manifest(&repo.root, connector)?;
                 let base = base_image(connector, config)?;
-                let (interpreter, _) = interpreter_of(self.context, &base.used, self.ask)?;
-                (None, interpreter.user)
+                let base = BasePython::of(self.context, &base.used, self.ask)?;
+                (None, base.interpreter.user)
             }
             _ => (None, User::Airbyte),
         };
@@ -184,12 +185,14 @@ impl<'a> Planner<'a> {
         let config = &self.context.resolved.config;
         let repo = &self.context.repo;
         let base = base_image(connector, config)?;
-        let (interpreter, assumed) = interpreter_of(self.context, &base.used, self.ask)?;
+        let base = BasePython::of(self.context, &base.used, self.ask)?;
+        let interpreter = base.interpreter;
         let sources = Sources::read(&repo.root, connector)?;
         let dependencies = sources.dependencies(interpreter, &self.platforms)?;
         Ok(PythonPlan {
             interpreter,
-            assumed,
+            assumed: base.assumed,
+            replaces: dependencies.replaced(&base.installed),
             dependencies: PlannedDependencies::new(dependencies, self.native, config),
             entry_point: sources.entry_point()?,
             prerequisites: sources.prerequisites(config, &self.platforms, self.native)?,
@@ -202,20 +205,30 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// The interpreter of a base image, and whether it is only assumed.
-pub fn interpreter_of(
-    context: &Context,
-    image: &ImageRef,
-    ask: Ask,
-) -> Result<(Interpreter, bool)> {
-    let cache = context.repo.target().join("interpreters");
-    match ask {
-        Ask::Engine => Ok((interpreter::ask(&context.engine, image, &cache)?, false)),
-        Ask::Nobody => {
-            let known = interpreter::known(image, &cache);
-            let interpreter = known.unwrap_or_else(|| Interpreter::assumed(image));
-            Ok((interpreter, known.is_none()))
-        }
+/// The Python of a base image.
+pub struct BasePython {
+    pub interpreter: Interpreter,
+    /// Where connectors' packages go; nothing as long as it is not known.
+    pub installed: Vec<BasePackage>,
+    /// Whether that is only the usual one.
+    pub assumed: bool,
+}
+
+impl BasePython {
+    pub fn of(context: &Context, image: &ImageRef, ask: Ask) -> Result<BasePython> {
+        let cache = context.repo.target().join("interpreters");
+        let told = match ask {
+            Ask::Engine => Some(interpreter::ask(&context.engine, image, &cache)?),
+            Ask::Nobody => interpreter::known(image, &cache),
+        };
+        let assumed = told.is_none();
+        let (interpreter, installed) =
+            told.unwrap_or_else(|| (Interpreter::assumed(image), Vec::new()));
+        Ok(BasePython {
+            interpreter,
+            installed,
+            assumed,
+        })
     }
 }
 

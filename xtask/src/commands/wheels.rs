@@ -330,6 +330,14 @@ impl<'a> Wheels<'a> {
                 &closure.requirements(|planned| hash(planned) as Option<Hash>),
             )?;
         }
+        if !python.replaces.is_empty() {
+            for platform in &plan.platforms {
+                let replaced = python.replaces.get(platform).into_iter().flatten();
+                let paths = replaced.flat_map(|one| &one.paths);
+                let lines: String = paths.map(|path| format!("{path}\n")).collect();
+                write(&python.removals(*platform), &lines)?;
+            }
+        }
         self.store
             .lay_out(&files, &python.wheels)
             .with_context(|| format!("lay out the wheels of {}", plan.connector))

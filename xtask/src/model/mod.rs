@@ -1,6 +1,7 @@
 //! Values that cannot be wrong. Parsing is the only way in; nothing here reads or writes anything.
 
 pub mod attestation;
+pub mod base_package;
 pub mod bench;
 pub mod build_system;
 pub mod builder;

@@ -1,6 +1,9 @@
 //! How a connector's image is built and tested: the plan that is printed is the value that is executed.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
@@ -15,6 +18,7 @@ use super::{
 };
 use crate::model::{
     attestation::Attestations,
+    base_package::BasePackage,
     build_system::Pin,
     builder::Builder,
     config::Config,
@@ -127,6 +131,8 @@ pub struct PythonPlan {
     pub interpreter: Interpreter,
     /// Whether that is only the usual one, since the base image was not asked.
     pub assumed: bool,
+    /// What of the base image makes way for other versions.
+    pub replaces: BTreeMap<Platform, Vec<BasePackage>>,
     pub dependencies: PlannedDependencies,
     pub entry_point: EntryPoint,
     pub prerequisites: Option<Prerequisites>,
@@ -384,6 +390,12 @@ impl BuildPlan {
 }
 
 impl PythonPlan {
+    /// The list of what is removed from the base image on `platform`.
+    pub fn removals(&self, platform: Platform) -> Utf8PathBuf {
+        self.requirements
+            .join(format!("replaced-{}.txt", platform.architecture()))
+    }
+
     /// The list of what is installed on `platform`.
     pub fn list(&self, platform: Platform) -> Utf8PathBuf {
         self.requirements
@@ -398,6 +410,12 @@ impl PythonPlan {
         };
         let Interpreter { python, libc, .. } = self.interpreter;
         let mut lines = vec![format!("  python {python} with {libc}{assumed}")];
+        let replaced = self.replaces.values().flatten().map(BasePackage::to_string);
+        let replaced: BTreeSet<String> = replaced.collect();
+        if !replaced.is_empty() {
+            let replaced = replaced.into_iter().collect::<Vec<_>>().join(", ");
+            lines.push(format!("  replaces {replaced} of the base image"));
+        }
         let (source, details) = match &self.dependencies {
             PlannedDependencies::Locked(summary) => ("locked", summary.lines()),
             PlannedDependencies::Resolved { requirements } => (
@@ -516,6 +534,9 @@ fn arguments(
                 .manylinux()
                 .map(|tag| ("MANYLINUX", tag)),
         );
+        if !python.replaces.is_empty() {
+            arguments.push(("REPLACES", "true".to_owned()));
+        }
         arguments.extend(
             python
                 .prerequisites

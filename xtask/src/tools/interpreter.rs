@@ -13,6 +13,7 @@ use super::{
     process::{Finished, Program},
 };
 use crate::model::{
+    base_package::BasePackage,
     image::ImageRef,
     problem::Problem,
     target::{Interpreter, Libc, PythonVersion, User},
@@ -21,9 +22,7 @@ use crate::model::{
 /// Pulling a base image of some 200 MB, then starting its Python.
 const ASK: Duration = Duration::from_secs(600);
 const QUESTION: Duration = Duration::from_secs(30);
-const SCRIPT: &str = "import json, platform, pwd; \
-    print(json.dumps({'python': platform.python_version(), 'libc': platform.libc_ver(), \
-    'airbyte': 'airbyte' in [user.pw_name for user in pwd.getpwall()]}))";
+const SCRIPT: &str = include_str!("interpreter.py");
 
 /// What the script prints.
 #[derive(Serialize, Deserialize)]
@@ -32,20 +31,26 @@ struct Answer {
     libc: (String, String),
     /// Whether there is a user of this name.
     airbyte: bool,
+    installed: Vec<BasePackage>,
 }
 
-/// The interpreter of `image` as far as an earlier question told it. `cache` is the directory of answers.
-pub fn known(image: &ImageRef, cache: &Utf8Path) -> Option<Interpreter> {
+/// The interpreter of `image` and what is installed for it, as an earlier question told it. `cache` is the directory of
+/// answers.
+pub fn known(image: &ImageRef, cache: &Utf8Path) -> Option<(Interpreter, Vec<BasePackage>)> {
     // A tag may move: only a digest names one image for ever.
     let path = cache.join(format!("{}.json", image.digest.as_ref()?.hex()));
     let answer: Answer = serde_json::from_str(&fs::read_to_string(path).ok()?).ok()?;
-    answer.interpreter()
+    Some((answer.interpreter()?, answer.installed))
 }
 
 /// Asks the interpreter of `image` by running it once, on the platform that is native to the engine.
-pub fn ask(engine: &Engine, image: &ImageRef, cache: &Utf8Path) -> Result<Interpreter> {
-    if let Some(interpreter) = known(image, cache) {
-        return Ok(interpreter);
+pub fn ask(
+    engine: &Engine,
+    image: &ImageRef,
+    cache: &Utf8Path,
+) -> Result<(Interpreter, Vec<BasePackage>)> {
+    if let Some(known) = known(image, cache) {
+        return Ok(known);
     }
     let name = image.to_string();
     let args = [
@@ -58,6 +63,7 @@ pub fn ask(engine: &Engine, image: &ImageRef, cache: &Utf8Path) -> Result<Interp
         &name,
         "-c",
         SCRIPT,
+        "installed",
     ];
     let finished = engine.docker(&args)?.limit(ASK).finish()?;
     if !finished.status.success() {
@@ -77,7 +83,7 @@ pub fn ask(engine: &Engine, image: &ImageRef, cache: &Utf8Path) -> Result<Interp
         fs::write(&path, serde_json::to_string(&answer)?)
             .with_context(|| format!("write {path}"))?;
     }
-    Ok(interpreter)
+    Ok((interpreter, answer.installed))
 }
 
 /// Asks an interpreter of this host.
@@ -128,15 +134,15 @@ mod tests {
     fn reads_what_an_interpreter_answers() {
         for (text, expected) in [
             (
-                r#"{"python": "3.11.2", "libc": ["glibc", "2.36"], "airbyte": true}"#,
+                r#"{"python": "3.11.2", "libc": ["glibc", "2.36"], "airbyte": true, "installed": []}"#,
                 Some(Libc::Glibc(2, 36)),
             ),
             (
-                r#"{"python": "3.11.2", "libc": ["musl", "1.2"], "airbyte": false}"#,
+                r#"{"python": "3.11.2", "libc": ["musl", "1.2"], "airbyte": false, "installed": []}"#,
                 Some(Libc::Musl(1, 2)),
             ),
             (
-                r#"{"python": "3.11.2", "libc": ["", ""], "airbyte": true}"#,
+                r#"{"python": "3.11.2", "libc": ["", ""], "airbyte": true, "installed": []}"#,
                 None,
             ),
         ] {
@@ -149,7 +155,7 @@ mod tests {
         }
         assert!(
             serde_json::from_str::<Answer>(
-                r#"{"python": "2.7.18", "libc": ["glibc", "2.17"], "airbyte": true}"#
+                r#"{"python": "2.7.18", "libc": ["glibc", "2.17"], "airbyte": true, "installed": []}"#
             )
             .is_err()
         );

@@ -80,6 +80,17 @@ impl Tree {
             .insert(path.to_owned(), Entry { owner, content });
     }
 
+    /// Removes what lower layers hold at `path` (OCI image specification 1.1, "Whiteouts").
+    pub fn remove(&mut self, path: &str) {
+        let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let whiteout = Content::Bytes {
+            bytes: Vec::new(),
+            mode: Mode::Plain,
+        };
+        let path = format!("{directory}/.wh.{name}");
+        self.add(path.trim_start_matches('/'), Owner::Root, whiteout);
+    }
+
     /// Puts everything of a directory below `path`, without what is ignored.
     pub fn add_directory(
         &mut self,
@@ -194,6 +205,15 @@ fn content(path: &Utf8Path, kind: fs::FileType) -> Result<Content> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_removed_is_a_whiteout_beside_it() {
+        let mut tree = Tree::default();
+        tree.remove("a/b");
+        tree.remove("c");
+        let paths: Vec<&String> = tree.entries.keys().collect();
+        assert_eq!(paths, [".wh.c", "a", "a/.wh.b"]);
+    }
 
     #[test]
     fn a_directory_goes_in_without_what_is_ignored() {

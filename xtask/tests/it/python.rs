@@ -107,6 +107,35 @@ fn where_the_base_image_has_no_user_airbyte_a_connector_runs_as_root() {
 }
 
 #[test]
+fn a_package_of_the_base_image_in_another_version_is_removed_first() {
+    let repo = one();
+    let path = "usr/local/lib/python3.11/site-packages/six.py";
+    let of_base = |version: &str| {
+        format!(r#"[{{"name": "Six", "version": "{version}", "paths": ["{path}"]}}]"#)
+    };
+    for (version, replaces) in [("1.17.0", false), ("1.16", true)] {
+        let _ = std::fs::remove_dir_all(repo.root().join("target/xtask/interpreters"));
+        let build = repo
+            .xtask()
+            .env("FAKE_INSTALLED", &of_base(version))
+            .run(&BUILD);
+        build.code(0);
+        assert_eq!(repo.log().contains("--build-arg=REPLACES=true "), replaces);
+        let plan = repo
+            .xtask()
+            .run(&[&BUILD[..], &["--dry-run"]].concat())
+            .code(0);
+        let said = "  replaces Six 1.16 of the base image\n";
+        assert_eq!(plan.stdout.contains(said), replaces, "{}", plan.stdout);
+    }
+    for architecture in ["amd64", "arm64"] {
+        let list = format!("requirements/replaced-{architecture}.txt");
+        let list = repo.read(&format!("target/xtask/connectors/source-py/{list}"));
+        assert_eq!(list, format!("{path}\n"));
+    }
+}
+
+#[test]
 fn a_dry_run_says_what_is_installed_and_what_is_assumed() {
     let finished = one()
         .xtask()

@@ -5,6 +5,7 @@ mod choose;
 mod closure;
 mod fresh;
 pub mod reason;
+mod replaced;
 mod summary;
 
 use pep508_rs::{PackageName, pep440_rs::Version};

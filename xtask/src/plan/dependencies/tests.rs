@@ -2,6 +2,7 @@
 
 use super::{summary::Totals, *};
 use crate::model::{
+    base_package::BasePackage,
     config::Config,
     lock::content_hash::{Groups, content_hash},
     platform::Platform,
@@ -496,6 +497,27 @@ fn requirements_demand_the_chosen_file_alone() {
     let built: Hash = hash("b-2.0-py3-none-any.whl").parse().unwrap();
     let expected = format!("a==1 --hash={}\nb==2.0 --hash={built}\n", hash(any));
     assert_eq!(closure.requirements(|_| Some(built.clone())), expected);
+}
+
+#[test]
+fn other_versions_of_a_base_image_are_replaced_where_they_are_locked() {
+    let pyproject =
+        poetry("a-b = \"*\"\nc = {version = \"*\", markers = \"platform_machine == 'aarch64'\"}");
+    let lock = lock_of("2.0", &pyproject, &[pure("a-b 2.0", ""), pure("c 1", "")]);
+    let planned = plan(&pyproject, Some(&lock), &[target(AMD64), target(ARM64)]).unwrap();
+    let of_base = |name: &str, version: &str| BasePackage {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        paths: vec![name.to_owned()],
+    };
+    let [old, other] = [of_base("A_B", "1.9"), of_base("c", "of old")];
+    let installed = [old.clone(), other.clone(), of_base("pip", "24.0")];
+    let expected = [(AMD64, vec![old.clone()]), (ARM64, vec![old, other])];
+    assert_eq!(planned.replaced(&installed), expected.into());
+    let same = [of_base("a.b", "2"), of_base("c", "1.0")];
+    assert_eq!(planned.replaced(&same), [].into());
+    let unlocked = plan(&pyproject, None, &[target(AMD64)]).unwrap();
+    assert_eq!(unlocked.replaced(&installed), [].into());
 }
 
 #[test]

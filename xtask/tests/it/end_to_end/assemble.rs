@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, fs};
 
 use serde_json::{Value, json};
 
-use super::{docker, here, sandboxed};
+use super::{base_bump::newer, docker, elsewhere, here, sandboxed, scan::Vulnerable};
+use crate::monorepo::Finished;
 
 /// Everything that installing and copying put into an image, one line a file: kind, mode, owner, content, path. Byte-code
 /// is passed over, unless it is of no file.
@@ -38,31 +39,11 @@ struct Seen {
 }
 
 fn build(connector: &str, builder: &str) -> (Seen, String) {
-    let built = sandboxed(&[
-        "connector",
-        "build",
-        connector,
-        "--builder",
-        builder,
-        "--tag",
-        builder,
-        "--json",
-    ])
-    .code(0)
-    .json()[0]
-        .clone();
+    let flags = ["--builder", builder, "--tag", builder, "--json"];
+    let built = sandboxed(&[&["connector", "build", connector], &flags[..]].concat());
+    let built = built.code(0).json()[0].clone();
     let image = built["image"].as_str().unwrap();
-    let alone = [
-        "run",
-        "--rm",
-        "--network",
-        "none",
-        "--user",
-        "0",
-        "--entrypoint",
-        "python",
-    ];
-    let files = docker(&[&alone[..], &[image, "-c", LIST]].concat()).code(0);
+    let files = python(image, LIST);
     let inspected = docker(&["image", "inspect", "--format", "{{json .Config}}", image]);
     let mut configuration = inspected.code(0).json();
     // A relic that buildx writes into every configuration.
@@ -77,6 +58,12 @@ fn build(connector: &str, builder: &str) -> (Seen, String) {
         specs: specs.collect(),
     };
     (seen, built["digest"].as_str().unwrap().to_owned())
+}
+
+/// What the Python of an image prints.
+fn python(image: &str, script: &str) -> Finished {
+    let alone = ["run", "--rm", "--network", "none", "--user", "0"];
+    docker(&[&alone[..], &["--entrypoint", "python", image, "-c", script]].concat()).code(0)
 }
 
 #[test]
@@ -112,5 +99,69 @@ fn assembling_is_repeatable() {
         fs::create_dir_all(super::root().join("target/xtask/store/layers")).unwrap();
         let (_, second) = build(connector, "assemble");
         assert_eq!(first, second, "{connector}");
+    }
+}
+
+/// As an installer would: what the base has in the same version stays, and so does what shares a directory with a package
+/// that goes.
+#[test]
+fn a_package_of_the_base_image_makes_way_for_another_version() {
+    const BASE: &str = r#"
+RUN <<EOT
+set -eu
+cd /usr/local/lib/python3.11/site-packages
+package() {
+    info="$1-$2.dist-info"
+    mkdir -p "$info"
+    printf 'Metadata-Version: 2.1\nName: %s\nVersion: %s\n' "$1" "$2" > "$info/METADATA"
+    shift 2
+    for file in "$@"; do mkdir -p "$(dirname "$file")" && touch "$file"; done
+    printf '%s,,\n' "$@" "$info/METADATA" "$info/RECORD" > "$info/RECORD"
+}
+package requests 2.0 requests/old/gone.py shared/of_requests.py ../../../bin/old-script
+package idna 3.7 idna/of_the_base.py
+package other 1.0 shared/of_other.py
+python -m compileall -q requests
+EOT
+"#;
+    const LOOK: &str = r#"
+import importlib.metadata, os
+os.chdir("/usr/local/lib/python3.11/site-packages")
+print(importlib.metadata.version("requests"), importlib.metadata.version("other"))
+for path in ["requests/old", "requests-2.0.dist-info", "shared/of_requests.py", "/usr/local/bin/old-script",
+             "requests/__init__.py", "idna/of_the_base.py", "shared/of_other.py"]:
+    print(os.path.exists(path), path)
+"#;
+    let _turn = elsewhere();
+    let sandbox = Vulnerable::new();
+    let base = sandbox.stand_in("airbyte/python-connector-base");
+    let base = newer(&base, "with-packages", BASE);
+    for builder in ["assemble", "docker"] {
+        let build = |more: &[&str]| {
+            let mut command = sandbox.command();
+            let stand_in = format!("docker.io/airbyte/python-connector-base={base}");
+            command.env("XTASK_STAND_INS", stand_in);
+            command.args([
+                "connector",
+                "build",
+                "source-vulnerable",
+                "--builder",
+                builder,
+            ]);
+            Finished::from(command.args(more).output().unwrap()).code(0)
+        };
+        let built = build(&["--platform", "linux/amd64", "--json"]).json()[0].clone();
+        let seen = python(built["image"].as_str().unwrap(), LOOK);
+        assert_eq!(
+            seen.stdout,
+            "2.31.0 1.0\n\
+             False requests/old\nFalse requests-2.0.dist-info\nFalse shared/of_requests.py\n\
+             False /usr/local/bin/old-script\n\
+             True requests/__init__.py\nTrue idna/of_the_base.py\nTrue shared/of_other.py\n",
+            "{builder}"
+        );
+        let plan = build(&["--platform", "linux/amd64", "--dry-run"]);
+        let said = "  replaces requests 2.0 of the base image\n";
+        assert!(plan.stdout.contains(said), "{}", plan.stdout);
     }
 }

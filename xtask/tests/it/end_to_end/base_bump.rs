@@ -69,22 +69,13 @@ fn publish_with(
     numbers.collect()
 }
 
-#[test]
-fn after_a_base_bump_only_configurations_are_uploaded_and_no_package_is_installed_again() {
-    let _turn = elsewhere();
-    let sandbox = Vulnerable::new();
-    let base = sandbox.stand_in("airbyte/python-connector-base");
-    let namespace = fresh("bumped");
-    publish(&sandbox, &base, &namespace);
-    let before = kept();
-
+/// A base image on top of another, under a tag of its registry.
+pub fn newer(base: &str, tag: &str, instructions: &str) -> String {
     let context = tempfile::tempdir().unwrap();
-    let dockerfile = format!("FROM {base}\nENV BUMPED=1\nCOPY Dockerfile /bumped\n");
+    let dockerfile = format!("FROM {base}\n{instructions}");
     fs::write(context.path().join("Dockerfile"), dockerfile).unwrap();
-    let name = format!(
-        "{}/airbyte/python-connector-base:bumped",
-        base.split('/').next().unwrap()
-    );
+    let registry = base.split('/').next().unwrap();
+    let name = format!("{registry}/airbyte/python-connector-base:{tag}");
     let output = format!("--output=type=image,name={name},push=true");
     let metadata = context.path().join("metadata.json");
     let metadata_file = format!("--metadata-file={}", metadata.display());
@@ -99,7 +90,19 @@ fn after_a_base_bump_only_configurations_are_uploaded_and_no_package_is_installe
     ])
     .code(0);
     let made: Value = serde_json::from_str(&fs::read_to_string(metadata).unwrap()).unwrap();
-    let bumped = format!("{name}@{}", made["containerimage.digest"].as_str().unwrap());
+    format!("{name}@{}", made["containerimage.digest"].as_str().unwrap())
+}
+
+#[test]
+fn after_a_base_bump_only_configurations_are_uploaded_and_no_package_is_installed_again() {
+    let _turn = elsewhere();
+    let sandbox = Vulnerable::new();
+    let base = sandbox.stand_in("airbyte/python-connector-base");
+    let namespace = fresh("bumped");
+    publish(&sandbox, &base, &namespace);
+    let before = kept();
+
+    let bumped = newer(&base, "bumped", "ENV BUMPED=1\nCOPY Dockerfile /bumped\n");
 
     let [uploaded, _, mounted, there] = publish(&sandbox, &bumped, &namespace)[..] else {
         unreachable!("four numbers")
