@@ -4,7 +4,11 @@ use std::{collections::BTreeMap, fs};
 
 use serde_json::{Value, json};
 
-use super::{base_bump::newer, docker, elsewhere, here, sandboxed, scan::Vulnerable};
+use super::{
+    base_bump::newer,
+    docker, elsewhere, here, sandboxed,
+    scan::{self, Vulnerable},
+};
 use crate::monorepo::Finished;
 
 /// Everything that installing and copying put into an image, one line a file: kind, mode, owner, content, path. Byte-code
@@ -136,11 +140,11 @@ for path in ["requests/old", "requests-2.0.dist-info", "shared/of_requests.py", 
     let sandbox = Vulnerable::new();
     let base = sandbox.stand_in("airbyte/python-connector-base");
     let base = newer(&base, "with-packages", BASE);
+    let stand_in = format!("docker.io/airbyte/python-connector-base={base}");
     for builder in ["assemble", "docker"] {
         let build = |more: &[&str]| {
             let mut command = sandbox.command();
-            let stand_in = format!("docker.io/airbyte/python-connector-base={base}");
-            command.env("XTASK_STAND_INS", stand_in);
+            command.env("XTASK_STAND_INS", &stand_in);
             command.args([
                 "connector",
                 "build",
@@ -148,9 +152,10 @@ for path in ["requests/old", "requests-2.0.dist-info", "shared/of_requests.py", 
                 "--builder",
                 builder,
             ]);
-            Finished::from(command.args(more).output().unwrap()).code(0)
+            command.args(["--platform", "linux/amd64"]).args(more);
+            Finished::from(command.output().unwrap()).code(0)
         };
-        let built = build(&["--platform", "linux/amd64", "--json"]).json()[0].clone();
+        let built = build(&["--json"]).json()[0].clone();
         let seen = python(built["image"].as_str().unwrap(), LOOK);
         assert_eq!(
             seen.stdout,
@@ -160,8 +165,12 @@ for path in ["requests/old", "requests-2.0.dist-info", "shared/of_requests.py", 
              True requests/__init__.py\nTrue idna/of_the_base.py\nTrue shared/of_other.py\n",
             "{builder}"
         );
-        let plan = build(&["--platform", "linux/amd64", "--dry-run"]);
+        let plan = build(&["--dry-run"]);
         let said = "  replaces requests 2.0 of the base image\n";
         assert!(plan.stdout.contains(said), "{}", plan.stdout);
     }
+    let flags = ["--platform", "linux/amd64", "--output-format", "json"];
+    let scan = sandbox.scan_with(&flags, |command| command.env("XTASK_STAND_INS", &stand_in));
+    let found = scan::first(&scan.code(0));
+    assert_eq!(scan::exposures(&found), scan::BOTH_HIGH, "of 2.31.0 alone");
 }

@@ -137,7 +137,7 @@ impl Vulnerable {
         self.scan_with(arguments, |command| command)
     }
 
-    fn scan_with(
+    pub fn scan_with(
         &self,
         arguments: &[&str],
         with: impl FnOnce(&mut Command) -> &mut Command,
@@ -154,17 +154,17 @@ impl Vulnerable {
 }
 
 /// Advisory, severity and standing of each exposure.
-fn exposures(scan: &Value) -> Vec<[&str; 3]> {
+pub fn exposures(scan: &Value) -> Vec<[&str; 3]> {
     let all = scan["exposures"].as_array().unwrap().iter();
     all.map(|one| ["id", "severity", "standing"].map(|field| one[field].as_str().unwrap()))
         .collect()
 }
 
-fn first(finished: &Finished) -> Value {
+pub fn first(finished: &Finished) -> Value {
     finished.json()["scans"][0].clone()
 }
 
-const BOTH_HIGH: [[&str; 3]; 3] = [
+pub const BOTH_HIGH: [[&str; 3]; 3] = [
     ["GHSA-5rjg-fvgr-3xxf", "high", "counts"],
     ["GHSA-cx63-2mw6-8hw5", "high", "counts"],
     ["GHSA-9wx4-h78v-vm56", "medium", "below-cutoff"],
