@@ -19,7 +19,7 @@ use crate::{
         buildx::{self, Inspected},
         clock::today,
         docker::{Engine, EngineInfo},
-        git,
+        docker_images, git,
         grype::{Database, Grype},
         poe::Poe,
         process::check_interrupted,
@@ -45,7 +45,7 @@ enum Status {
 
 /// One line of the doctor's.
 #[derive(Debug, Serialize)]
-struct Check {
+struct Line {
     name: &'static str,
     status: Status,
     detail: String,
@@ -53,9 +53,9 @@ struct Check {
     fix: Option<String>,
 }
 
-impl Check {
-    fn ok(name: &'static str, detail: impl Into<String>) -> Check {
-        Check {
+impl Line {
+    fn ok(name: &'static str, detail: impl Into<String>) -> Line {
+        Line {
             name,
             status: Status::Ok,
             detail: detail.into(),
@@ -63,8 +63,8 @@ impl Check {
         }
     }
 
-    fn warning(name: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Check {
-        Check {
+    fn warning(name: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Line {
+        Line {
             name,
             status: Status::Warning,
             detail: detail.into(),
@@ -72,8 +72,8 @@ impl Check {
         }
     }
 
-    fn problem(name: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Check {
-        Check {
+    fn problem(name: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Line {
+        Line {
             name,
             status: Status::Problem,
             detail: detail.into(),
@@ -132,6 +132,7 @@ pub fn run(context: &Context, flags: &Json) -> Result<Exit> {
     checks.extend(programs(config, &context.repo.tools())?);
     checks.push(scanner(context));
     checks.push(network());
+    checks.push(dockerfiles(context));
     check_interrupted()?;
     let worst = checks
         .iter()
@@ -166,72 +167,82 @@ fn engine_checks(
     engine: &Engine,
     platforms: &[Platform],
     chosen: &Builder,
-) -> Result<(Vec<Check>, Option<EngineInfo>)> {
-    let mut checks = Vec::new();
+) -> Result<(Vec<Line>, Option<EngineInfo>)> {
     let info = engine.info();
-    match &info {
-        Ok(info) => checks.push(Check::ok(
-            "engine",
-            format!("docker {} at {}", info.version, engine.address()),
-        )),
-        Err(error) => {
-            checks.push(Check::problem(
-                "engine",
-                error.to_string(),
-                "start docker, or add --sandbox to the command",
-            ));
+    let mut lines = vec![engine_line(engine, info.as_ref())];
+    let buildx = buildx::version(engine);
+    lines.push(buildx_line(&buildx));
+    let mut runnable = None;
+    if info.is_ok() && buildx.is_ok_and(|version| version >= buildx::OLDEST) {
+        let in_use = buildx::inspect(engine, None);
+        lines.extend(builder(engine, chosen, in_use.as_ref().ok()));
+        match runs_here(engine, in_use) {
+            Ok(platforms) => runnable = Some(platforms),
+            Err(line) => lines.push(line),
         }
-    }
-    let mut platforms_here = None;
-    match buildx::version(engine) {
-        Ok(version) if version < buildx::OLDEST => checks.push(Check::problem(
-            "buildx",
-            format!("{version} is too old"),
-            format!("install docker buildx {} or newer", buildx::OLDEST),
-        )),
-        Ok(version) => {
-            checks.push(Check::ok("buildx", version.to_string()));
-            if info.is_ok() {
-                let in_use = buildx::inspect(engine, None);
-                checks.extend(builder(engine, chosen, in_use.as_ref().ok()));
-                // The engine itself, whoever builds, is what runs `spec`.
-                let own = match in_use {
-                    Ok(in_use) if in_use.driver == OWN_DRIVER => Ok(in_use),
-                    _ => buildx::inspect(engine, Some("default")),
-                };
-                match own {
-                    Ok(own) => platforms_here = Some(own.platforms),
-                    Err(error) => checks.push(Check::problem(
-                        "platforms",
-                        format!("{error:#}"),
-                        "`docker buildx inspect default` has to answer; it writes to ~/.docker, or DOCKER_CONFIG",
-                    )),
-                }
-            }
-        }
-        Err(error) => checks.push(Check::problem(
-            "buildx",
-            error.to_string(),
-            "install the docker-buildx package (docker-buildx-plugin from docker's own repository)",
-        )),
     }
     check_interrupted()?;
     let Ok(info) = info else {
-        return Ok((checks, None));
+        return Ok((lines, None));
     };
-    checks.push(image_store(&info));
-    if let Some(here) = platforms_here {
-        checks.push(emulation(&info, &here, platforms));
+    lines.push(image_store(&info));
+    if let Some(runnable) = runnable {
+        lines.push(emulation(&info, &runnable, platforms));
     }
-    Ok((checks, Some(info)))
+    Ok((lines, Some(info)))
+}
+
+fn engine_line(engine: &Engine, info: Result<&EngineInfo, &anyhow::Error>) -> Line {
+    match info {
+        Ok(info) => Line::ok(
+            "engine",
+            format!("docker {} at {}", info.version, engine.address()),
+        ),
+        Err(error) => Line::problem(
+            "engine",
+            error.to_string(),
+            "start docker, or add --sandbox to the command",
+        ),
+    }
+}
+
+fn buildx_line(version: &Result<semver::Version>) -> Line {
+    match version {
+        Ok(version) if *version < buildx::OLDEST => Line::problem(
+            "buildx",
+            format!("{version} is too old"),
+            format!("install docker buildx {} or newer", buildx::OLDEST),
+        ),
+        Ok(version) => Line::ok("buildx", version.to_string()),
+        Err(error) => Line::problem(
+            "buildx",
+            error.to_string(),
+            "install the docker-buildx package (docker-buildx-plugin from docker's own repository)",
+        ),
+    }
+}
+
+/// The platforms of the engine itself: whoever builds, it is what runs `spec`.
+fn runs_here(engine: &Engine, in_use: Result<Inspected>) -> Result<Vec<Platform>, Line> {
+    let own = match in_use {
+        Ok(in_use) if in_use.driver == OWN_DRIVER => Ok(in_use),
+        _ => buildx::inspect(engine, Some("default")),
+    };
+    own.map(|own| own.platforms).map_err(|error| {
+        Line::problem(
+            "platforms",
+            format!("{error:#}"),
+            "`docker buildx inspect default` has to answer; it writes to ~/.docker, or DOCKER_CONFIG",
+        )
+    })
 }
 
 /// What is wrong with the builder that was chosen.
-fn builder(engine: &Engine, chosen: &Builder, in_use: Option<&Inspected>) -> Option<Check> {
+fn builder(engine: &Engine, chosen: &Builder, in_use: Option<&Inspected>) -> Option<Line> {
     match (chosen, in_use) {
         (Builder::Named(name), _) => {
             let error = buildx::inspect(engine, Some(name)).err()?;
-            Some(Check::problem(
+            Some(Line::problem(
                 "builder",
                 format!("{error:#}"),
                 "`docker buildx ls` lists those there are",
@@ -239,7 +250,7 @@ fn builder(engine: &Engine, chosen: &Builder, in_use: Option<&Inspected>) -> Opt
         }
         (Builder::Docker | Builder::Auto, Some(in_use)) if in_use.driver != OWN_DRIVER => {
             let Inspected { name, driver, .. } = in_use;
-            Some(Check::problem(
+            Some(Line::problem(
                 "builder",
                 format!("{name}, the one in use, is of the kind {driver}, which keeps no images"),
                 format!("`docker buildx use default`, or build with it: --builder {name}"),
@@ -249,21 +260,21 @@ fn builder(engine: &Engine, chosen: &Builder, in_use: Option<&Inspected>) -> Opt
     }
 }
 
-fn image_store(info: &EngineInfo) -> Check {
+fn image_store(info: &EngineInfo) -> Line {
     if info.containerd_store {
-        return Check::ok(
+        return Line::ok(
             "image store",
             "containerd's, which holds several platforms under one name",
         );
     }
-    Check::problem(
+    Line::problem(
         "image store",
         "the engine keeps images in its classic store, which holds one platform only",
         "put {\"features\": {\"containerd-snapshotter\": true}} into the engine's daemon.json and restart it",
     )
 }
 
-fn emulation(info: &EngineInfo, runnable: &[Platform], wanted: &[Platform]) -> Check {
+fn emulation(info: &EngineInfo, runnable: &[Platform], wanted: &[Platform]) -> Line {
     let native = |platform: &Platform| info.platform == Some(*platform);
     let described: Vec<String> = runnable
         .iter()
@@ -284,9 +295,9 @@ fn emulation(info: &EngineInfo, runnable: &[Platform], wanted: &[Platform]) -> C
         .copied()
         .collect();
     if missing.is_empty() {
-        return Check::ok("platforms", described.join(", "));
+        return Line::ok("platforms", described.join(", "));
     }
-    Check::problem(
+    Line::problem(
         "platforms",
         format!(
             "{} can't be run here, only {}",
@@ -298,21 +309,21 @@ fn emulation(info: &EngineInfo, runnable: &[Platform], wanted: &[Platform]) -> C
 }
 
 /// Only this kernel is looked at; an engine elsewhere has its own, which the line `platforms` tells.
-fn binfmt_of(platform: &Platform) -> Check {
+fn binfmt_of(platform: &Platform) -> Line {
     if binfmt::runs(*platform) {
-        return Check::ok(
+        return Line::ok(
             "binfmt",
             format!("this kernel runs programs for {platform} through QEMU"),
         );
     }
-    Check::warning(
+    Line::warning(
         "binfmt",
         format!("this kernel has no QEMU registered for {platform}"),
         "add --sandbox, or apt-get install qemu-user-static binfmt-support; an engine with an emulator of its own needs neither",
     )
 }
 
-fn disk(engine_root: Option<&str>, repository: &Utf8Path) -> Check {
+fn disk(engine_root: Option<&str>, repository: &Utf8Path) -> Line {
     // A remote engine's root is no path here.
     let place = engine_root
         .map(Utf8Path::new)
@@ -322,15 +333,15 @@ fn disk(engine_root: Option<&str>, repository: &Utf8Path) -> Check {
         Ok(stat) => {
             let free = stat.f_bavail * stat.f_frsize / 1_000_000_000;
             match free {
-                ..LITTLE_DISK => Check::warning(
+                ..LITTLE_DISK => Line::warning(
                     "disk",
                     format!("{free} GB free at {place}"),
                     "`docker system df` shows what the engine holds, `docker builder prune` frees its build cache",
                 ),
-                _ => Check::ok("disk", format!("{free} GB free at {place}")),
+                _ => Line::ok("disk", format!("{free} GB free at {place}")),
             }
         }
-        Err(error) => Check::warning(
+        Err(error) => Line::warning(
             "disk",
             format!("free space at {place} is unknown: {error}"),
             "look at it with df",
@@ -338,14 +349,14 @@ fn disk(engine_root: Option<&str>, repository: &Utf8Path) -> Check {
     }
 }
 
-fn registry_answers(config: &Config) -> Check {
+fn registry_answers(config: &Config) -> Line {
     let host = match format!("{}/any", config.registry).parse::<ImageRef>() {
         Ok(image) => image.registry,
-        Err(error) => return Check::problem("registry", error, "set `registry` to HOST/NAMESPACE"),
+        Err(error) => return Line::problem("registry", error, "set `registry` to HOST/NAMESPACE"),
     };
     match registry::ping(&host) {
-        Ok(()) => Check::ok("registry", format!("{host} answers")),
-        Err(error) => Check::warning(
+        Ok(()) => Line::ok("registry", format!("{host} answers")),
+        Err(error) => Line::warning(
             "registry",
             format!("{host} can't be reached: {error:#}"),
             "publishing and base images need it (or a mirror, see `mirrors` in `cargo xtask config`); --sandbox does without",
@@ -353,24 +364,24 @@ fn registry_answers(config: &Config) -> Check {
     }
 }
 
-fn programs(config: &Config, tools: &Utf8Path) -> Result<Vec<Check>> {
+fn programs(config: &Config, tools: &Utf8Path) -> Result<Vec<Line>> {
     let uv = match uv::on_path()? {
-        Some(uv) if uv >= config.tools.uv => Check::ok("uv", format!("{uv} on PATH")),
-        Some(uv) => Check::ok(
+        Some(uv) if uv >= config.tools.uv => Line::ok("uv", format!("{uv} on PATH")),
+        Some(uv) => Line::ok(
             "uv",
             format!(
                 "{} on PATH is older than {}, which is fetched instead",
                 uv, config.tools.uv
             ),
         ),
-        None => Check::ok(
+        None => Line::ok(
             "uv",
             format!("{} is fetched when it is needed", config.tools.uv),
         ),
     };
     let git = match git::version() {
-        Ok(version) => Check::ok("git", version),
-        Err(error) => Check::problem("git", format!("{error:#}"), "install git"),
+        Ok(version) => Line::ok("git", version),
+        Err(error) => Line::problem("git", format!("{error:#}"), "install git"),
     };
     let poe = match uv::for_host(&config.tools.uv, tools).and_then(|uv| {
         let poe = Poe {
@@ -379,8 +390,8 @@ fn programs(config: &Config, tools: &Utf8Path) -> Result<Vec<Check>> {
         };
         poe.version()
     }) {
-        Ok(version) => Check::ok("poe", format!("{version} runs through uv")),
-        Err(error) => Check::warning(
+        Ok(version) => Line::ok("poe", format!("{version} runs through uv")),
+        Err(error) => Line::warning(
             "poe",
             format!("{error:#}"),
             "uv takes poethepoet from the package index: see `pip config list`",
@@ -390,7 +401,7 @@ fn programs(config: &Config, tools: &Utf8Path) -> Result<Vec<Check>> {
 }
 
 /// Which scanner there is, or would be made, and how old what it asks is.
-fn scanner(context: &Context) -> Check {
+fn scanner(context: &Context) -> Line {
     let tools = context.repo.tools();
     let pinned = &context.resolved.config.tools.grype;
     let fix = format!("install grype {pinned} to scan images");
@@ -399,22 +410,22 @@ fn scanner(context: &Context) -> Check {
         .and_then(|sources| Ok((Grype::ready(&sources)?, sources.image)));
     match ready {
         Ok((Some(grype), _)) => match grype.database() {
-            Ok(database) => Check::ok("scanner", format!("{grype}; {}", age(&database))),
-            Err(error) => Check::warning(
+            Ok(database) => Line::ok("scanner", format!("{grype}; {}", age(&database))),
+            Err(error) => Line::warning(
                 "scanner",
                 format!("{grype}; {error:#}"),
                 "the first scan fetches it: `grype db update`",
             ),
         },
-        Ok((None, Some(image))) => Check::ok(
+        Ok((None, Some(image))) => Line::ok(
             "scanner",
             format!("runs as {image}, pulled when it is needed"),
         ),
-        Ok((None, None)) => Check::ok(
+        Ok((None, None)) => Line::ok(
             "scanner",
             format!("grype {pinned} is built by Go when it is needed, which takes some minutes"),
         ),
-        Err(error) => Check::warning("scanner", format!("{error:#}"), fix),
+        Err(error) => Line::warning("scanner", format!("{error:#}"), fix),
     }
 }
 
@@ -432,7 +443,7 @@ fn age(database: &Database) -> String {
     }
 }
 
-fn network() -> Check {
+fn network() -> Line {
     let set = |names: &[&str]| {
         names
             .iter()
@@ -442,13 +453,32 @@ fn network() -> Check {
     let proxy = set(&["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"])
         .map_or("no proxy", |_| "a proxy is set");
     match crate::tools::host::ca_bundle() {
-        Some(bundle) => Check::ok(
+        Some(bundle) => Line::ok(
             "network",
             format!("{proxy}; CA bundle {bundle} is handed to builds"),
         ),
-        None => Check::ok(
+        None => Line::ok(
             "network",
             format!("{proxy}; no CA bundle of this host's, builds trust the base image's"),
         ),
     }
+}
+
+/// Whose Dockerfiles are built by: those of a repository may be of another make.
+fn dockerfiles(context: &Context) -> Line {
+    let configured = context
+        .repo
+        .root
+        .join(&context.resolved.config.docker_images);
+    let name = &context.resolved.config.docker_images;
+    let passed_over = docker_images::passed_over(&configured);
+    let detail = match passed_over {
+        None => format!("{name} of this repository"),
+        Some(files) if files.is_empty() => "this program's own".to_owned(),
+        Some(files) => format!(
+            "this program's own; of another make in {name}, and not used: {}",
+            files.join(", ")
+        ),
+    };
+    Line::ok("dockerfiles", detail)
 }

@@ -69,6 +69,15 @@ pub fn directory(configured: &Utf8Path, work: &Utf8Path) -> Result<Utf8PathBuf> 
     holding(&FILES, configured, work)
 }
 
+/// The files of ours that `configured` holds too though it is not what [`directory`] gives; None where it is.
+pub fn passed_over(configured: &Utf8Path) -> Option<Vec<&'static str>> {
+    let (held, lacking): (Vec<&str>, Vec<&str>) = FILES
+        .iter()
+        .map(|(name, _)| *name)
+        .partition(|name| configured.join(name).is_file());
+    (!lacking.is_empty()).then_some(held)
+}
+
 /// Whether `directory` holds a file of this name as this program has it.
 pub fn is_ours(directory: &Utf8Path, name: &str) -> Result<bool> {
     let path = directory.join(name);

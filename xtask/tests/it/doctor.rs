@@ -36,6 +36,28 @@ fn a_ready_machine_has_no_problem() {
     }
 }
 
+/// A monorepo may have Dockerfiles of the same names that know nothing of this program.
+#[test]
+fn dockerfiles_of_another_make_are_told() {
+    let said = |repo: &Monorepo| {
+        let xtask = repo.xtask().env("XTASK_REGISTRY", "127.0.0.1:1/airbyte");
+        let lines = xtask.run(&["doctor", "--json"]).json();
+        let lines = lines.as_array().unwrap();
+        let line = lines.iter().find(|line| line["name"] == "dockerfiles");
+        line.unwrap()["detail"].as_str().unwrap().to_owned()
+    };
+    let repo = Monorepo::new();
+    assert_eq!(said(&repo), "this program's own");
+    let repo = repo.file(
+        "docker-images/Dockerfile.python-connector",
+        "FROM scratch\n",
+    );
+    assert_eq!(
+        said(&repo),
+        "this program's own; of another make in docker-images, and not used: Dockerfile.python-connector"
+    );
+}
+
 #[test]
 fn each_fault_is_found_with_its_fix() {
     for (fault, name, detail, fix) in [
