@@ -18,7 +18,7 @@ use crate::{
     model::{
         builder::Builder as Method,
         connector::{Connector, ConnectorName},
-        image::{Digest, ImageRef},
+        image::{Digest, ImageRef, Tag},
         manifest_document::{self, Content, Document},
         platform::Platform,
         problem::{Exit, Problem},
@@ -94,9 +94,10 @@ pub fn run(context: &Context, flags: &Verify) -> Result<Exit> {
         published: &published,
         platforms: &platforms,
         native,
+        tag: "verify".parse().map_err(anyhow::Error::msg)?,
+        rebuild: flags.rebuild.then(|| published.method()),
     };
-    let rebuild = flags.rebuild;
-    let (labels, rebuilt) = again.judge_commit(&commit, rebuild)?;
+    let (labels, rebuilt) = again.judge_commit(&commit)?;
     checks.push(labels);
     checks.push(again.specs());
     checks.push(or_judged(What::Signature, published.signature()));
@@ -250,6 +251,14 @@ impl<'r> Published<'r> {
         }))
     }
 
+    /// How it was made; docker says in the history what each step was.
+    fn method(&self) -> Method {
+        match self.assembled {
+            true => Method::Assemble,
+            false => Method::Docker,
+        }
+    }
+
     fn by_digest(&self) -> ImageRef {
         ImageRef {
             tag: None,
@@ -359,99 +368,98 @@ struct Again<'a> {
     published: &'a Published<'a>,
     platforms: &'a [Platform],
     native: Platform,
+    tag: Tag,
+    /// How it is built again, if it is.
+    rebuild: Option<Method>,
 }
 
 impl Again<'_> {
     /// Compares the labels with those that the commit gives, and the digest with what it builds.
-    fn judge_commit(
-        &self,
-        commit: &Result<String, Vec<String>>,
-        rebuild: bool,
-    ) -> Result<(Check, Option<Check>)> {
-        let context = self.context;
-        let without = |standing: Standing, details: &[String]| {
-            let check = |what| Check {
-                what,
-                standing,
-                details: details.to_vec(),
-            };
-            (check(What::Labels), rebuild.then(|| check(What::Rebuild)))
-        };
+    fn judge_commit(&self, commit: &Result<String, Vec<String>>) -> Result<(Check, Option<Check>)> {
         let commit = match commit {
             Ok(commit) => commit,
-            Err(differences) => return Ok(without(Standing::Wrong, differences)),
+            Err(differences) => return Ok(self.both(Standing::Wrong, differences)),
         };
-        let target = context.repo.target();
+        let target = self.context.repo.target();
         fs::create_dir_all(&target).with_context(|| format!("make {target}"))?;
         let place = tempfile::Builder::new()
             .prefix("verify-")
             .tempdir_in(&target);
         let place = place.with_context(|| format!("make a directory in {target}"))?;
         let place = Utf8Path::from_path(place.path()).context("a path is not UTF-8")?;
-        let paths = [
-            self.connector.directory.as_path(),
-            Utf8Path::new(&context.resolved.config.docker_images),
-        ];
-        let checkout = Checkout::new(&context.repo.root, commit, &paths, &place.join("tree"));
-        let checkout = match checkout {
+        let checkout = match self.checkout(commit, place) {
             Ok(checkout) => checkout,
             Err(error) if exit_of(&error) == Exit::Environment => {
-                return Ok(without(Standing::Unknown, &said(&error)));
+                return Ok(self.both(Standing::Unknown, &said(&error)));
             }
             Err(error) => return Err(error),
         };
         let past = Context {
-            repo: context.repo.checked_out(&checkout.root),
-            resolved: context.resolved.clone(),
-            engine: context.engine.clone(),
-            report: context.report,
+            repo: self.context.repo.checked_out(&checkout.root),
+            resolved: self.context.resolved.clone(),
+            engine: self.context.engine.clone(),
+            report: self.context.report,
         };
-        let tag = "verify".parse().map_err(anyhow::Error::msg)?;
-        // docker says in the history what each step was.
-        let method = if self.published.assembled {
-            Method::Assemble
-        } else {
-            Method::Docker
-        };
-        let method = Some(&method).filter(|_| rebuild);
-        let planned = || -> Result<(Planner<'_>, BuildPlan)> {
-            let ask = if rebuild { Ask::Engine } else { Ask::Nobody };
-            let planner = Planner::new(&past, self.platforms.to_vec(), &tag, self.native, ask)?
-                .with_builder(method);
-            let connectors = past
-                .repo
-                .load_from(std::slice::from_ref(&self.connector.directory))?
-                .whole()?;
-            let connector = connectors.first().ok_or_else(|| {
-                let directory = &self.connector.directory;
-                Problem::failure(format!("commit {commit} has no connector in {directory}"))
-            })?;
-            let plan = planner.plan(connector)?;
-            Ok((planner, plan))
-        };
-        let (planner, plan) = match planned() {
+        let (planner, plan) = match self.plan(&past, commit) {
             Ok(planned) => planned,
             Err(error) => {
-                let Check {
-                    standing, details, ..
-                } = judged(What::Labels, &error);
-                return Ok(without(standing, &details));
+                let judged = judged(What::Labels, &error);
+                return Ok(self.both(judged.standing, &judged.details));
             }
         };
         let differences = verify::labels(&plan.labels, &self.published.halves);
         let labels = Check::of(What::Labels, differences, || {
             format!("all {} are those of commit {commit}", plan.labels.len())
         });
-        if !rebuild {
-            return Ok((labels, None));
-        }
-        let built = Builder::new(&past, &planner, self.native, [&plan])
-            .and_then(|builder| builder.build(&plan, |_| ()));
-        let rebuilt = match built {
-            Ok(made) => self.compare(&made.layout)?,
-            Err(error) => judged(What::Rebuild, &error),
+        let rebuilt = self.rebuild.as_ref().map(|_| {
+            let built = Builder::new(&past, &planner, self.native, [&plan])
+                .and_then(|builder| builder.build(&plan, |_| ()));
+            match built {
+                Ok(made) => self.compare(&made.layout),
+                Err(error) => Ok(judged(What::Rebuild, &error)),
+            }
+        });
+        Ok((labels, rebuilt.transpose()?))
+    }
+
+    /// What comes of both questions when neither could be put.
+    fn both(&self, standing: Standing, details: &[String]) -> (Check, Option<Check>) {
+        let check = |what| Check {
+            what,
+            standing,
+            details: details.to_vec(),
         };
-        Ok((labels, Some(rebuilt)))
+        let rebuilt = self.rebuild.as_ref().map(|_| check(What::Rebuild));
+        (check(What::Labels), rebuilt)
+    }
+
+    fn checkout(&self, commit: &str, place: &Utf8Path) -> Result<Checkout> {
+        let Context { repo, resolved, .. } = self.context;
+        let paths = [
+            self.connector.directory.as_path(),
+            Utf8Path::new(&resolved.config.docker_images),
+        ];
+        Checkout::new(&repo.root, commit, &paths, &place.join("tree"))
+    }
+
+    /// The plan of `past`, which stands at the commit.
+    fn plan<'p>(&'p self, past: &'p Context<'p>, commit: &str) -> Result<(Planner<'p>, BuildPlan)> {
+        let ask = match self.rebuild {
+            Some(_) => Ask::Engine,
+            None => Ask::Nobody,
+        };
+        let planner = Planner::new(past, self.platforms.to_vec(), &self.tag, self.native, ask)?
+            .with_builder(self.rebuild.as_ref());
+        let directory = &self.connector.directory;
+        let connectors = past
+            .repo
+            .load_from(std::slice::from_ref(directory))?
+            .whole()?;
+        let connector = connectors.first().ok_or_else(|| {
+            Problem::failure(format!("commit {commit} has no connector in {directory}"))
+        })?;
+        let plan = planner.plan(connector)?;
+        Ok((planner, plan))
     }
 
     fn compare(&self, made: &Layout) -> Result<Check> {
