@@ -1,6 +1,6 @@
 //! Findings for people, programs and GitHub.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -270,41 +270,59 @@ fn cell(text: &str) -> String {
 /// JUnit XML: a suite a connector, a case a check; warnings are no failures. What was found besides, an exception that
 /// does not hold any more, has a case too.
 pub fn junit(checked: &Checked) -> String {
-    let mut text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n".to_owned();
-    let elsewhere = checked.findings.iter().map(|one| &one.connector);
-    let connectors: BTreeSet<&String> = checked.connectors.iter().chain(elsewhere).collect();
-    for connector in connectors {
-        let of = |finding: &&Finding| finding.connector == *connector;
-        let findings: Vec<&Finding> = checked.findings.iter().filter(of).collect();
-        let mut ids: Vec<&str> = checked.checks.iter().map(|(id, _)| *id).collect();
-        if !checked.connectors.contains(connector) {
-            ids.clear();
+    let mut suites: BTreeMap<&str, Suite<'_>> = BTreeMap::new();
+    for connector in checked.connectors {
+        let checks = checked.checks.iter().map(|(id, _)| *id);
+        suites.entry(connector).or_default().checks = checks.collect();
+    }
+    for finding in checked.findings {
+        let suite = suites.entry(&finding.connector).or_default();
+        suite.findings.push(finding);
+    }
+    for one in checked.not_run {
+        if let Some(suite) = suites.get_mut(one.connector.as_str()) {
+            suite.not_run.push(one);
         }
-        for finding in &findings {
-            if !ids.contains(&finding.check) {
-                ids.push(finding.check);
+    }
+    let suites: String = suites
+        .iter()
+        .map(|(connector, suite)| suite.xml(connector))
+        .collect();
+    format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n{suites}</testsuites>")
+}
+
+/// What there is of one connector.
+#[derive(Default)]
+struct Suite<'a> {
+    /// That it was to be held against; none of a connector that was not asked for.
+    checks: Vec<&'a str>,
+    findings: Vec<&'a Finding>,
+    not_run: Vec<&'a NotRun>,
+}
+
+impl Suite<'_> {
+    fn xml(&self, connector: &str) -> String {
+        let mut checks = self.checks.clone();
+        for finding in &self.findings {
+            if !checks.contains(&finding.check) {
+                checks.push(finding.check);
             }
         }
-        let of = |id: &str| {
-            let found = findings.iter().filter(|one| one.check == id);
-            found.copied().collect::<Vec<_>>()
-        };
-        let cases: Vec<_> = ids.iter().map(|id| (*id, of(id))).collect();
-        let failed = cases.iter().filter(|(_, found)| fails(found)).count();
-        text.push_str(&format!(
-            "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{failed}\">\n",
-            xml(connector),
-            cases.len()
-        ));
-        for (id, found) in &cases {
-            let is_this = |one: &&NotRun| one.connector == *connector && one.check == *id;
-            let not_run = checked.not_run.iter().find(is_this);
-            text.push_str(&case(connector, id, found, not_run));
+        let mut failed = 0;
+        let mut cases = String::new();
+        for check in &checks {
+            let found = self.findings.iter().filter(|one| one.check == *check);
+            let found: Vec<&Finding> = found.copied().collect();
+            failed += usize::from(fails(&found));
+            let not_run = self.not_run.iter().find(|one| one.check == *check);
+            cases += &case(connector, check, &found, not_run.copied());
         }
-        text.push_str("  </testsuite>\n");
+        format!(
+            "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{failed}\">\n{cases}  </testsuite>\n",
+            xml(connector),
+            checks.len()
+        )
     }
-    text.push_str("</testsuites>");
-    text
 }
 
 fn fails(found: &[&Finding]) -> bool {

@@ -63,8 +63,12 @@ pub fn run(context: &Context, flags: &Scan) -> Result<Exit> {
     report(context, flags.output_format, &connectors, &scanned, &[])
 }
 
-/// A connector that no scan was made of: its name, directory and why.
-type Lost<'a> = (&'a str, &'a Utf8Path, String);
+/// A connector that no scan was made of, and why.
+struct Lost<'a> {
+    connector: &'a str,
+    directory: &'a Utf8Path,
+    error: String,
+}
 
 /// Prints what came of each connector, in the order they were named, then those that are `broken`.
 fn report(
@@ -74,72 +78,82 @@ fn report(
     scanned: &[Result<ScanOutcome>],
     broken: &[BrokenConnector],
 ) -> Result<Exit> {
-    let outcomes: Vec<&ScanOutcome> = scanned.iter().flatten().collect();
     let both = || connectors.iter().zip(scanned);
+    let outcomes: Vec<&ScanOutcome> = scanned.iter().flatten().collect();
     let exposed: Vec<Exposed<'_>> = both()
         .filter_map(|(connector, outcome)| Some(outcome.as_ref().ok()?.exposed(connector)))
         .collect();
     let failed = both().filter_map(|(connector, outcome)| {
-        let error = outcome.as_ref().err()?;
-        let name = connector.name.as_str();
-        Some((name, connector.directory.as_path(), format!("{error:#}")))
+        Some(Lost {
+            connector: connector.name.as_str(),
+            directory: &connector.directory,
+            error: format!("{:#}", outcome.as_ref().err()?),
+        })
     });
-    let broken = broken
-        .iter()
-        .map(|one| (one.name.as_str(), one.directory.as_path(), one.why()));
+    let broken = broken.iter().map(|one| Lost {
+        connector: one.name.as_str(),
+        directory: &one.directory,
+        error: one.why(),
+    });
     let lost: Vec<Lost<'_>> = failed.chain(broken).collect();
+    print(context, format, &exposed, &outcomes, &lost)?;
+    for outcome in &outcomes {
+        outcome.warn(context);
+    }
+    let errors = || scanned.iter().filter_map(|one| one.as_ref().err());
+    errors().for_each(|error| context.report.error(error));
+    let blocked = outcomes.iter().any(|outcome| outcome.blocks);
+    let exits = errors().map(exit_of);
+    Ok(exits
+        .chain(blocked.then_some(Exit::Failure))
+        .max()
+        .unwrap_or(Exit::Success))
+}
+
+/// `exposed` are the `outcomes` as reports take them.
+fn print(
+    context: &Context,
+    format: ScanFormat,
+    exposed: &[Exposed<'_>],
+    outcomes: &[&ScanOutcome],
+    lost: &[Lost<'_>],
+) -> Result<()> {
+    let tell = |line: &str| context.report.result(line);
+    let tell_all = || {
+        let lines = outcomes.iter().flat_map(|outcome| outcome.lines());
+        lines.for_each(|line| tell(&line));
+    };
     match format {
-        ScanFormat::Text | ScanFormat::Github => {
-            for outcome in &outcomes {
-                outcome
-                    .lines()
-                    .iter()
-                    .for_each(|line| context.report.result(line));
+        ScanFormat::Text => tell_all(),
+        ScanFormat::Github => {
+            tell_all();
+            to_github(context, exposed, outcomes, tell)?;
+            for lost in lost {
+                tell(&scans::failure(lost.connector, &lost.error, "error"));
+                github::add_to_summary(&scans::failure_markdown(lost.connector, &lost.error))?;
             }
         }
         ScanFormat::Json => {
-            let lost = lost
-                .iter()
-                .map(|(connector, _, error)| json!({ "connector": connector, "error": error }));
-            let lost: Vec<_> = lost.collect();
+            let error =
+                |lost: &Lost<'_>| json!({ "connector": lost.connector, "error": lost.error });
+            let failed: Vec<_> = lost.iter().map(error).collect();
             context
                 .report
-                .json(&json!({ "scans": outcomes, "failed": lost }))?;
+                .json(&json!({ "scans": outcomes, "failed": failed }))?;
         }
         ScanFormat::Sarif => {
-            let lost = lost.iter().map(|(connector, directory, error)| Exposed {
-                connector,
-                directory: directory.as_str(),
+            let lost = lost.iter().map(|lost| Exposed {
+                connector: lost.connector,
+                directory: lost.directory.as_str(),
                 lock: None,
                 exposures: &[],
-                error: Some(error),
+                error: Some(&lost.error),
             });
             let all: Vec<_> = exposed.iter().copied().chain(lost).collect();
             context.report.json(&scans::sarif(&all))?;
         }
     }
-    if format == ScanFormat::Github {
-        let tell = |line: &str| context.report.result(line);
-        to_github(context, &exposed, &outcomes, tell)?;
-        for (connector, _, error) in &lost {
-            tell(&scans::failure(connector, error, "error"));
-            github::add_to_summary(&scans::failure_markdown(connector, error))?;
-        }
-    }
-    for outcome in &outcomes {
-        outcome.warn(context);
-    }
-    let failed: Vec<&anyhow::Error> = scanned
-        .iter()
-        .filter_map(|one| one.as_ref().err())
-        .collect();
-    failed.iter().for_each(|error| context.report.error(error));
-    let blocked = outcomes.iter().any(|outcome| outcome.blocks);
-    let exits = failed.into_iter().map(exit_of);
-    Ok(exits
-        .chain(blocked.then_some(Exit::Failure))
-        .max()
-        .unwrap_or(Exit::Success))
+    Ok(())
 }
 
 /// Annotations, which `tell` prints, and the step summary.
