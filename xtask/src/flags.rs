@@ -522,7 +522,7 @@ pub struct Publish {
     /// of the workflow
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = ArgAction::Set)]
     pub sign: bool,
-    /// main tags with the version, pre-release with VERSION-dev.COMMIT
+    /// main tags with the version, pre-release with VERSION-dev.COMMIT (or as `pre-release` of `cargo xtask config` says)
     #[arg(long, value_name = "TYPE", default_value = "main")]
     pub release_type: ReleaseType,
     /// `auto` assembles what needs no command run in the image and leaves the rest to `docker`; `assemble`; `docker`;

@@ -17,6 +17,7 @@ use super::{
     image::ImageRef,
     platform::Platform,
     problem::Problem,
+    release::PreReleaseTag,
     vulnerability::Severity,
 };
 
@@ -70,6 +71,9 @@ pub struct Config {
     /// Whether a publish takes layers of packages, where this machine has not made them, from the connector's published
     /// image, instead of fetching the packages and making the layers again. Their packages were judged when they were made.
     pub layers_from_registry: bool,
+    /// What tags a pre-release after its version: `dev` is `-dev.` and ten characters of the commit, `preview` is
+    /// `-preview.` and seven, as Airbyte's registry wants it since December 2025.
+    pub pre_release: PreReleaseTag,
     /// What a locked package that its author yanked from the package index does to a build: `block` or `warn`.
     pub on_yanked: OnFinding,
     /// Names (or globs over names) of files, in any directory, whose change touches no connector.
@@ -243,6 +247,7 @@ impl Default for Config {
             builder_images: BTreeMap::new(),
             wheel_cache: String::new(),
             layers_from_registry: true,
+            pre_release: PreReleaseTag::Dev,
             on_yanked: OnFinding::Block,
             ignored_files: ignored_files.map(str::to_owned).to_vec(),
             scan: Scan::default(),

@@ -9,8 +9,18 @@ pub enum ReleaseType {
     /// Tagged with the version. Airbyte's own action calls it `main-release`.
     #[value(alias = "main-release")]
     Main,
-    /// Tagged `<version>-dev.<10 characters of the commit>`; never latest.
+    /// Tagged with the version and the commit as [`PreReleaseTag`] says; never latest.
     PreRelease,
+}
+
+/// What Airbyte's action adds to the version of a pre-release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PreReleaseTag {
+    /// `-dev.` and ten characters of the commit, in place of a candidate's `-rc.N`.
+    Dev,
+    /// Since December 2025: `-preview.` and seven, in place of whatever pre-release the version is.
+    Preview,
 }
 
 /// What a publish does to the registry.

@@ -12,7 +12,7 @@ use crate::{
         connector::{Connector, ConnectorName, Language},
         image::{ImageRef, Tag},
         problem::Problem,
-        release::{Existing, Mode, ReleaseType},
+        release::{Existing, Mode, PreReleaseTag, ReleaseType},
     },
     plan::{
         base_image::{BaseImage, Because},
@@ -57,7 +57,7 @@ pub fn targets(
         problems.extend(buildable(connector).err());
         problems.extend(base_image(connector, config).err());
         if asked.tag_override.is_empty() {
-            problems.extend(tag(asked, connector).err());
+            problems.extend(tag(asked, connector, config.pre_release).err());
         }
     }
     if !problems.is_empty() {
@@ -140,7 +140,7 @@ fn target(asked: &Asked<'_>, connector: &Connector, config: &Config) -> Result<T
         base,
         version: connector.metadata.version.clone(),
         image: ImageRef {
-            tag: Some(tag(asked, connector)?),
+            tag: Some(tag(asked, connector, config.pre_release)?),
             ..repository
         },
     })
@@ -151,27 +151,33 @@ fn loopback(image: &ImageRef) -> bool {
     matches!(host, "localhost" | "127.0.0.1")
 }
 
-fn tag(asked: &Asked<'_>, connector: &Connector) -> Result<Tag, Problem> {
+fn tag(asked: &Asked<'_>, connector: &Connector, form: PreReleaseTag) -> Result<Tag, Problem> {
     let version = &connector.metadata.version;
     let text = match (asked.tag_override, asked.release, asked.commit) {
         ("", ReleaseType::Main, _) => version.to_string(),
-        ("", ReleaseType::PreRelease, commit) => pre_release(version, commit.unwrap_or_default()),
+        ("", ReleaseType::PreRelease, commit) => {
+            pre_release(version, commit.unwrap_or_default(), form)
+        }
         (given, ..) => given.to_owned(),
     };
     let parsed = text.parse();
     parsed.map_err(|error| Problem::usage(format!("{}: {error}", connector.name)))
 }
 
-/// `1.2.3-rc.4` becomes `1.2.3-dev.` and ten characters of the commit, as Airbyte tags pre-releases.
-fn pre_release(version: &Version, commit: &str) -> String {
+/// `1.2.3-rc.4` becomes `1.2.3-dev.` or `1.2.3-preview.` and the first characters of the commit.
+fn pre_release(version: &Version, commit: &str, form: PreReleaseTag) -> String {
     let candidate = version.pre.strip_prefix("rc.");
     let is_candidate = candidate.is_some_and(|number| number.bytes().all(|b| b.is_ascii_digit()));
+    let (word, length, makes_way) = match form {
+        PreReleaseTag::Dev => ("dev", 10, is_candidate),
+        PreReleaseTag::Preview => ("preview", 7, true),
+    };
     let mut core = version.clone();
-    if is_candidate {
+    if makes_way {
         core.pre = semver::Prerelease::EMPTY;
     }
-    let short: String = commit.chars().take(10).collect();
-    format!("{core}-dev.{short}")
+    let short: String = commit.chars().take(length).collect();
+    format!("{core}-{word}.{short}")
 }
 
 /// Two connectors under one name would overwrite each other.

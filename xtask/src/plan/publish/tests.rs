@@ -8,7 +8,7 @@ use crate::model::{
     connector::{Connector, Language},
     metadata::Metadata,
     problem::Problem,
-    release::{Latest, ReleaseType, Signing},
+    release::{Latest, PreReleaseTag, ReleaseType, Signing},
 };
 
 fn connector(name: &str, version: &str, language: Option<Language>) -> Connector {
@@ -102,6 +102,23 @@ fn the_tag_is_the_version_a_pre_releases_or_the_one_given() {
             image.to_string(),
             format!("docker.io/airbyte/source-a:{expected}")
         );
+    }
+}
+
+#[test]
+fn a_preview_stands_in_place_of_any_pre_release() {
+    let config = Config {
+        pre_release: PreReleaseTag::Preview,
+        ..Config::default()
+    };
+    for version in ["1.2.3", "1.2.3-rc.4", "1.2.3-preview.876a49c"] {
+        let asked = Asked {
+            release: ReleaseType::PreRelease,
+            ..ASKED
+        };
+        let made = targets(&asked, &[manifest_only("source-a", version)], &config).unwrap();
+        let tag = made[0].image.tag.as_ref().unwrap().to_string();
+        assert_eq!(tag, "1.2.3-preview.0123456", "{version}");
     }
 }
 
