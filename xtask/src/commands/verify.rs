@@ -228,7 +228,7 @@ impl<'r> Published<'r> {
             }
         }
         let tagged = self.image.clone().without_digest();
-        if let Some(ours) = publish::published(&context.repo, &tagged)
+        if let Some(ours) = publish::published(&context.repo, &tagged, Some(digest))
             && ours != *digest
         {
             differences.push(format!("{ours} was published from here, {digest} is there"));

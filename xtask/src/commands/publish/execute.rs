@@ -362,35 +362,32 @@ impl Work<'_> {
         let (ours, document) = self.built()?;
         let reference = tag_of(image)?;
         let now = self.repository.digest(&reference)?;
-        match may_tag(self.plan.action, &self.plan.found, now.as_ref(), &ours) {
-            Ok(Tagging::IsSet) => {
-                self.note(format!("{image} points to it already"))?;
+        let tagging = may_tag(self.plan.action, &self.plan.found, now.as_ref(), &ours);
+        let tagging = tagging.map_err(|now| {
+            let problem = Problem::failure(format!(
+                "{image} is at {now} by now, not at {ours} which was built: it is not overwritten"
+            ));
+            problem.help("another publish may have come between; --force-publish replaces it")
+        })?;
+        let before = self.plan.published.as_ref();
+        facts::remember(&self.run.context.repo, image, before, &ours, || {
+            match tagging {
+                Tagging::IsSet => self.note(format!("{image} points to it already"))?,
+                Tagging::Set => {
+                    self.repository.put_manifest(&reference, &document)?;
+                }
+                Tagging::Replace(old) => {
+                    self.note(format!("replaces {old} by {ours}"))?;
+                    self.repository.put_manifest(&reference, &document)?;
+                    self.done.borrow_mut().replaced = Some(old);
+                }
             }
-            Ok(Tagging::Set) => {
-                self.repository.put_manifest(&reference, &document)?;
-            }
-            Ok(Tagging::Replace(old)) => {
-                self.note(format!("replaces {old} by {ours}"))?;
-                self.repository.put_manifest(&reference, &document)?;
-                self.done.borrow_mut().replaced = Some(old);
-            }
-            Err(now) => {
-                let problem = Problem::failure(format!(
-                    "{image} is at {now} by now, not at {ours} which was built: it is not overwritten"
-                ));
-                return Err(problem
-                    .help("another publish may have come between; --force-publish replaces it")
-                    .into());
-            }
-        }
-        self.done.borrow_mut().tagged = true;
-        // Before it is read back: where that fails, the next run would else refuse this image as another's.
-        let remembered = facts::remember(&self.run.context.repo, image, &ours);
-        let told = self.set(&[
-            (Output::PushExecuted, "true".to_owned()),
-            (Output::DockerTags, image.to_string()),
-        ]);
-        remembered.and(told)
+            self.done.borrow_mut().tagged = true;
+            self.set(&[
+                (Output::PushExecuted, "true".to_owned()),
+                (Output::DockerTags, image.to_string()),
+            ])
+        })
     }
 
     fn verify(&self) -> Result<()> {

@@ -115,23 +115,43 @@ pub fn latest(registries: &Registries<'_>, image: &ImageRef, ours: &Digest) -> R
 struct Published {
     image: ImageRef,
     digest: Digest,
+    /// What the tag was being set to when the run ended: the registry may have taken it or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    next: Option<Digest>,
 }
 
-/// The digest that was last published from here under this name; None when that is not known.
-pub fn published(repo: &Repo, image: &ImageRef) -> Option<Digest> {
+/// The digest that was last published from here under this name; None when that is not known. `there` is what the
+/// registry has: of a publish that never heard whether its tag was set, it tells.
+pub fn published(repo: &Repo, image: &ImageRef, there: Option<&Digest>) -> Option<Digest> {
     let text = std::fs::read_to_string(record(repo, image)).ok()?;
     let published: Published = serde_json::from_str(&text).ok()?;
-    (published.image == *image).then_some(published.digest)
+    let next = published.next.filter(|next| Some(next) == there);
+    (published.image == *image).then(|| next.unwrap_or(published.digest))
 }
 
-/// Remembers what was published.
-pub fn remember(repo: &Repo, image: &ImageRef, digest: &Digest) -> Result<()> {
-    let published = Published {
-        image: image.clone(),
-        digest: digest.clone(),
+/// Has `set_tag` publish `ours` and remembers it. Whatever ends that, to the next run neither `ours` nor `before`, which
+/// was published from here before, is another's.
+pub fn remember(
+    repo: &Repo,
+    image: &ImageRef,
+    before: Option<&Digest>,
+    ours: &Digest,
+    set_tag: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let write = |digest: &Digest, next: Option<&Digest>| {
+        let published = Published {
+            image: image.clone(),
+            digest: digest.clone(),
+            next: next.cloned(),
+        };
+        let text = serde_json::to_string_pretty(&published).context("write what was published")?;
+        files::write(&record(repo, image), &(text + "\n"))
     };
-    let text = serde_json::to_string_pretty(&published).context("write what was published")?;
-    files::write(&record(repo, image), &(text + "\n"))
+    if let Some(before) = before {
+        write(before, Some(ours))?;
+    }
+    set_tag()?;
+    write(ours, None)
 }
 
 fn record(repo: &Repo, image: &ImageRef) -> Utf8PathBuf {
@@ -149,11 +169,40 @@ fn record(repo: &Repo, image: &ImageRef) -> Utf8PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use camino::Utf8Path;
+
     use super::*;
     use crate::tools::{
         registry::Credentials,
         test_server::{Answer, Server},
     };
+
+    #[test]
+    fn a_publish_that_ended_while_its_tag_was_set_is_known_to_the_next_run() {
+        let [old, new, other] = [&b"old"[..], b"new", b"other"].map(Digest::of);
+        let directory = tempfile::tempdir().unwrap();
+        let repo = Repo::at(Utf8Path::from_path(directory.path()).unwrap());
+        let image: ImageRef = "r.example:5000/a/b:1".parse().unwrap();
+        let known = |there| published(&repo, &image, Some(there));
+        let set = |before, ours, outcome: Result<()>| {
+            let ended = outcome.is_err();
+            let done = remember(&repo, &image, before, ours, || outcome);
+            assert_eq!(done.is_err(), ended);
+        };
+        let lost = || Err(anyhow::anyhow!("answered with status 504"));
+        // What nothing is known of is refused to nobody.
+        set(None, &old, lost());
+        assert_eq!(known(&other), None);
+        set(None, &old, Ok(()));
+        set(Some(&old), &new, lost());
+        for (there, expected) in [(&old, &old), (&new, &new), (&other, &old)] {
+            assert_eq!(known(there).as_ref(), Some(expected));
+        }
+        set(Some(&old), &new, Ok(()));
+        for there in [&old, &new, &other] {
+            assert_eq!(known(there).as_ref(), Some(&new));
+        }
+    }
 
     /// Token servers deny a repository that is not there yet to whoever does not ask to push.
     #[test]

@@ -48,6 +48,7 @@ use crate::{
     plan::{
         build::BuildPlan,
         publish::{
+            Found,
             request::{self, Asked, Target},
             steps::{Inputs, PublishPlan},
         },
@@ -251,10 +252,10 @@ impl<'a> Publishing<'a> {
             let found = facts::found(registries, &target.image, platforms, flags.mode())?;
             Ok((found, facts::package(context, connector, flags)?))
         });
-        let inputs = |target: &Target, found, package| Inputs {
+        let inputs = |target: &Target, found: Found, package| Inputs {
             target: target.clone(),
+            published: facts::published(&context.repo, &target.image, found.digest()),
             found,
-            published: facts::published(&context.repo, &target.image),
             platforms,
             mode: flags.mode(),
             existing: flags.existing(),
