@@ -1,7 +1,7 @@
 //! The questions and orders that one repository takes.
 
 use std::{
-    cell::Cell,
+    cell::RefCell,
     fs::{self, File},
     io::{self, Read},
 };
@@ -40,9 +40,6 @@ enum Mount {
     Upload(Url),
     Refused,
 }
-
-/// What a registry answers to an upload's content.
-const UPLOADED: &[u16] = &[201, 204];
 
 /// Of tags or of referrers: a list that goes on for ever fails.
 const MOST_PAGES: usize = 100;
@@ -248,73 +245,26 @@ impl Repository<'_> {
     /// Brings a blob into this repository: by a mount when `from` (a repository of the same registry, as its path) has it,
     /// not at all when it is there, else by an upload.
     pub fn push_blob(&self, blob: &Blob, from: Option<&str>) -> Result<Arrived> {
-        let mut begun = match self.mount(&blob.digest, from)? {
+        let place = match self.mount(&blob.digest, from)? {
             Mount::Done => return Ok(Arrived::Mounted),
-            Mount::Upload(target) => Some(target),
+            Mount::Upload(place) => Some(place),
             Mount::Refused => None,
         };
         let scope = self.push(None);
         if self.head_blob(&blob.digest, &scope)? {
             return Ok(Arrived::Existed);
         }
-        let start = self.url("blobs/uploads/");
-        let there = self.url(&format!("blobs/{}", blob.digest));
-        let what = format!("push blob {} to {}", blob.digest, self.full_name());
-        let mut sent = false;
-        // Of the last request of an attempt.
-        let expected = Cell::new(UPLOADED);
-        // An upload that fails begins anew: its session may be gone, or only its answer was lost.
+        let upload = RefCell::new(Upload {
+            repository: self,
+            blob,
+            place,
+            asked: Asked::Place,
+        });
         self.send(
             &scope,
-            &what,
-            |headers| {
-                if sent {
-                    expected.set(&[200]);
-                    let head = authorized(self.registries.asking.head(&there), headers).call()?;
-                    if head.status() != 404 {
-                        return Ok(head);
-                    }
-                    sent = false;
-                }
-                let target = match begun.take() {
-                    Some(target) => target,
-                    None => {
-                        expected.set(&[]);
-                        let begun = authorized(self.registries.asking.post(&start), headers)
-                            .send_empty()?;
-                        if begun.status() != 202 {
-                            return Ok(begun);
-                        }
-                        upload_target(&start, begun.headers(), &blob.digest)?
-                    }
-                };
-                let headers = headers.filter(|_| same_origin(&start, &target));
-                sent = true;
-                expected.set(UPLOADED);
-                let request = self
-                    .registries
-                    .uploading
-                    .put(target.as_str())
-                    .header("content-type", "application/octet-stream")
-                    .header("content-length", blob.size.to_string());
-                let request = authorized(request, headers);
-                match &blob.content {
-                    BlobContent::Bytes(bytes) => request.send(bytes),
-                    BlobContent::File(path) => {
-                        let mut content = Stoppable(File::open(path)?);
-                        request.send(SendBody::from_reader(&mut content))
-                    }
-                }
-            },
-            |response| {
-                let session_is_gone = response.status() == 404 && expected.get() == UPLOADED;
-                let response =
-                    expect(response, expected.get()).map_err(|failed| match session_is_gone {
-                        true => Failed::for_now(failed.error),
-                        false => failed,
-                    })?;
-                same(digest_header(response.headers()).as_ref(), &blob.digest)
-            },
+            &format!("push blob {} to {}", blob.digest, self.full_name()),
+            |headers| upload.borrow_mut().attempt(headers),
+            |response| upload.borrow().judge(response),
         )?;
         Ok(Arrived::Uploaded)
     }
@@ -416,6 +366,88 @@ impl Repository<'_> {
             .map(|from| format!(" repository:{from}:pull"))
             .unwrap_or_default();
         Scope(format!("repository:{}:pull,push{from}", self.name))
+    }
+}
+
+/// A blob's way into a repository. An attempt that fails begins anew, unless only its answer was lost.
+struct Upload<'u> {
+    repository: &'u Repository<'u>,
+    blob: &'u Blob,
+    /// Where the content goes, when the registry has said so; good for one attempt.
+    place: Option<Url>,
+    asked: Asked,
+}
+
+/// What was asked last for an upload, so what its answer is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Place,
+    Storing,
+    /// Whether the content that was sent has arrived.
+    Arrival,
+}
+
+impl Upload<'_> {
+    /// One attempt up to its last answer, which is for `judge`.
+    fn attempt(&mut self, headers: Option<&str>) -> Result<Response<Body>, ureq::Error> {
+        let digest = &self.blob.digest;
+        let asking = &self.repository.registries.asking;
+        if self.asked != Asked::Place {
+            self.asked = Asked::Arrival;
+            let url = self.repository.url(&format!("blobs/{digest}"));
+            let answer = authorized(asking.head(&url), headers).call()?;
+            if answer.status() != 404 {
+                return Ok(answer);
+            }
+            self.asked = Asked::Place;
+        }
+        let start = self.repository.url("blobs/uploads/");
+        let place = match self.place.take() {
+            Some(place) => place,
+            None => {
+                let answer = authorized(asking.post(&start), headers).send_empty()?;
+                if answer.status() != 202 {
+                    return Ok(answer);
+                }
+                upload_target(&start, answer.headers(), digest)?
+            }
+        };
+        self.asked = Asked::Storing;
+        self.store(&place, headers.filter(|_| same_origin(&start, &place)))
+    }
+
+    fn store(&self, place: &Url, headers: Option<&str>) -> Result<Response<Body>, ureq::Error> {
+        let uploading = &self.repository.registries.uploading;
+        let request = uploading
+            .put(place.as_str())
+            .header("content-type", "application/octet-stream")
+            .header("content-length", self.blob.size.to_string());
+        let request = authorized(request, headers);
+        match &self.blob.content {
+            BlobContent::Bytes(bytes) => request.send(bytes),
+            BlobContent::File(path) => {
+                let mut content = Stoppable(File::open(path)?);
+                request.send(SendBody::from_reader(&mut content))
+            }
+        }
+    }
+
+    /// Whether the answer says that the blob is there.
+    fn judge(&self, response: Response<Body>) -> Result<(), Failed> {
+        let good: &[u16] = match self.asked {
+            Asked::Place => &[],
+            Asked::Storing => &[201, 204],
+            Asked::Arrival => &[200],
+        };
+        let place_is_gone = self.asked == Asked::Storing && response.status() == 404;
+        let response = expect(response, good).map_err(|failed| match place_is_gone {
+            true => Failed::for_now(failed.error),
+            false => failed,
+        })?;
+        same(
+            digest_header(response.headers()).as_ref(),
+            &self.blob.digest,
+        )
     }
 }
 
