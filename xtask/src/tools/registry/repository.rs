@@ -6,7 +6,7 @@ use std::{
     io::{self, Read},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use camino::Utf8Path;
 use oci_spec::image::{Descriptor, ImageIndex};
 use serde::Deserialize;
@@ -29,7 +29,7 @@ use crate::{
     tools::{
         layer::Hashing,
         process::check_interrupted,
-        retry::{Failed, status_of},
+        retry::{Failed, is_transient, status_of},
     },
 };
 
@@ -168,10 +168,12 @@ impl Repository<'_> {
     /// Stores an index or manifest under a tag or under its digest alone.
     pub fn put_manifest(&self, reference: &Reference, document: &Document) -> Result<Put> {
         let url = self.url(&format!("manifests/{reference}"));
-        self.send(
+        let mut tries = 0;
+        let put = self.send(
             &self.push(None),
             &format!("PUT {url}"),
             |headers| {
+                tries += 1;
                 let request = self
                     .registries
                     .asking
@@ -188,7 +190,17 @@ impl Repository<'_> {
                     subject: subject.and_then(|value| value.to_str().ok()?.parse().ok()),
                 })
             },
-        )
+        );
+        let refused = |error: &Error| status_of(error).is_some_and(|status| !is_transient(status));
+        let stands = || matches!(self.digest(reference), Ok(Some(it)) if it == document.digest);
+        match put {
+            // Where tags can't be moved, the second order is refused though only the answer to the first was lost.
+            Err(error) if tries > 1 && refused(&error) && stands() => Ok(Put {
+                digest: document.digest.clone(),
+                subject: None,
+            }),
+            put => put,
+        }
     }
 
     pub fn has_blob(&self, digest: &Digest) -> Result<bool> {

@@ -679,6 +679,35 @@ fn an_upload_is_not_repeated_blindly() {
     assert!(said.is_empty() && requests.len() == 2, "{said:?}");
 }
 
+/// The tag may stand where it should, though the order that set it was never answered and the next one is refused.
+#[test]
+fn a_tag_that_can_not_be_moved_may_be_set_already() {
+    let put_tag: Call = |r| Ok(format!("{:?}", r.put_manifest(&tag(), &document())?.digest));
+    let other =
+        Answer::status(200).header(&format!("Docker-Content-Digest: {}", Digest::of(b"other")));
+    let [put, head] = ["PUT", "HEAD"].map(|method| format!("{method} /v2/a/b/manifests/1.0.0"));
+    for refusal in [400, 409, 412] {
+        for (there, is_set) in [
+            (ok(""), true),
+            (other.clone(), false),
+            (Answer::status(404), false),
+        ] {
+            let answers = vec![Answer::hang_up(), Answer::status(refusal), there];
+            let (mut results, _, requests) = call(answers, Credentials::default(), &[put_tag]);
+            match results.remove(0) {
+                Ok(put) => assert!(is_set && put == format!("{:?}", digest())),
+                Err(error) => assert!(!is_set && status_of(&error) == Some(refusal), "{error:#}"),
+            }
+            assert_eq!(starts(&requests), [&put, &put, &head]);
+        }
+        // A first order is refused for what it is.
+        let answers = vec![Answer::status(refusal), ok("")];
+        let (mut results, _, requests) = call(answers, Credentials::default(), &[put_tag]);
+        assert_eq!(status_of(&results.remove(0).unwrap_err()), Some(refusal));
+        assert_eq!(starts(&requests), [&put]);
+    }
+}
+
 #[test]
 fn a_registry_may_keep_no_lists_of_what_is_attached() {
     let lists: Call = |r| {
