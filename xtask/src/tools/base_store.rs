@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fs,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::SystemTime,
 };
 
@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::{
     files, layout,
+    process::check_interrupted,
     registry::{Reference, Registries, Repository},
     wheel_store::{self, Usage, entries, mark_used},
 };
@@ -58,8 +59,11 @@ const BASES: &str = "bases";
 pub struct BaseStore<'r> {
     registries: Registries<'r>,
     directory: Utf8PathBuf,
-    known: Mutex<HashMap<ImageRef, Arc<Base>>>,
+    /// What came of reading each, once somebody has; a failure is kept too.
+    known: Mutex<HashMap<ImageRef, Arc<OnceLock<Read>>>>,
 }
+
+type Read = Result<Arc<Base>, Problem>;
 
 impl<'r> BaseStore<'r> {
     /// Keeps documents in `store`, each under its digest.
@@ -73,15 +77,16 @@ impl<'r> BaseStore<'r> {
 
     /// What there is of `image` on `platforms`; an error when it lacks one of them.
     pub fn get(&self, image: &ImageRef, platforms: &[Platform]) -> Result<Arc<Base>> {
-        // Held while it is read: connectors that share a base wait for one answer.
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if !known.contains_key(image) {
-            let base = self
-                .read(image)
-                .with_context(|| format!("read base image {image}"))?;
-            known.insert(image.clone(), Arc::new(base));
-        }
-        let base = Arc::clone(&known[image]);
+        let known = Arc::clone(lock(&self.known).entry(image.clone()).or_default());
+        // Connectors that share a base wait for one answer; those on another do not.
+        let read = known.get_or_init(|| {
+            let base = self.read(image).map(Arc::new);
+            let base = base.with_context(|| format!("read base image {image}"));
+            base.map_err(|error| Problem::again(&error))
+        });
+        // A wait that Ctrl-C ended is no fault of the base's.
+        check_interrupted()?;
+        let base = Arc::clone(read.as_ref().map_err(Problem::clone)?);
         let lacking = platforms
             .iter()
             .find(|platform| !base.platforms.contains_key(platform));
@@ -192,4 +197,76 @@ fn missing(image: impl std::fmt::Display) -> Problem {
     Problem::failure(format!("base image {image} is not there")).help(
         "check connectorBuildOptions.baseImage in metadata.yaml, and `mirrors` in `cargo xtask config`",
     )
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead, BufReader, Write},
+        net::TcpListener,
+        thread,
+        time::Duration,
+    };
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::tools::{registry::Credentials, retry::Policy};
+
+    /// A base whose documents are all kept; its digest.
+    fn kept(store: &BaseStore<'_>) -> Digest {
+        let keep = |value: Value| {
+            let document = Document::new("", value.to_string().into_bytes());
+            let path = store.directory.join(document.digest.hex());
+            files::write_bytes(&path, &document.bytes).unwrap();
+            document
+        };
+        let configuration = keep(json!({"os": "linux", "architecture": "arm64"}));
+        let config = json!({
+            "mediaType": "application/vnd.oci.image.config.v1+json",
+            "digest": configuration.digest,
+            "size": configuration.bytes.len(),
+        });
+        keep(json!({"schemaVersion": 2, "config": config, "layers": []})).digest
+    }
+
+    #[test]
+    fn a_base_that_can_not_be_read_is_asked_for_once_and_keeps_no_other_waiting() {
+        let directory = tempfile::tempdir().unwrap();
+        let policy = Policy {
+            tries: 1,
+            ..Policy::NETWORK
+        };
+        let registries = Registries::new(Credentials::default(), |_| {})
+            .with_patience(policy, Duration::from_secs(20));
+        let store = BaseStore::new(registries, Utf8Path::from_path(directory.path()).unwrap());
+        let registry = TcpListener::bind("127.0.0.1:0").unwrap();
+        let name = format!("{}/a/b", registry.local_addr().unwrap());
+        let image = |rest: String| format!("{name}{rest}").parse().unwrap();
+        let (missing, whole) = (image(":1".into()), image(format!("@{}", kept(&store))));
+        let error = |image| format!("{:#}", store.get(image, &[]).unwrap_err());
+        let first = thread::scope(|scope| {
+            let first = scope.spawn(|| error(&missing));
+            let (mut asked, _) = registry.accept().unwrap();
+            let platforms = &store.get(&whole, &[]).unwrap().platforms;
+            assert_eq!(platforms.len(), 1);
+            let head = BufReader::new(&asked).lines();
+            head.take_while(|line| line.as_ref().is_ok_and(|line| !line.is_empty()))
+                .count();
+            asked
+                .write_all(b"HTTP/1.1 404 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                .unwrap();
+            first.join().unwrap()
+        });
+        let expected = format!("read base image {missing}: base image {missing} is not there");
+        assert_eq!(first, expected);
+        drop(registry);
+        assert_eq!(error(&missing), expected);
+        let error = store.get(&missing, &[]).unwrap_err();
+        assert!(Problem::help_of(&error).is_some_and(|help| help.contains("`mirrors`")));
+    }
 }
