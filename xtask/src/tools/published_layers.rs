@@ -20,6 +20,7 @@ use super::{
     layer_store::LayerStore,
     layout,
     registry::{Credentials, Reference, Registries, Repository},
+    retry::{is_transient, status_of},
     wheel_cache::{ANSWER, PATIENCE},
 };
 use crate::model::{
@@ -34,7 +35,7 @@ pub struct PublishedLayers<'a> {
     registries: Registries<'a>,
     /// Told of what was in the way, in one line.
     say: Box<dyn Fn(&str) + Sync + 'a>,
-    /// Set by the first fault of a registry: the rest of the run does without.
+    /// Set by the first fault of a registry's: the rest of the run does without.
     broken: AtomicBool,
     /// Names of repositories that were read.
     read: Mutex<BTreeSet<String>>,
@@ -109,15 +110,28 @@ impl<'a> PublishedLayers<'a> {
                     known.layers.insert(recipe.key, (layer, image.clone()));
                 }
             }
+            // How registries speak of a repository that nothing was pushed to yet, to those who only want to pull.
+            Err(error) if matches!(status_of(&error), Some(401 | 403)) => {}
             Err(error) => {
-                self.broken.store(true, Ordering::Relaxed);
+                let without = match is_of_the_registry(&error) {
+                    true => {
+                        self.broken.store(true, Ordering::Relaxed);
+                        "published layers"
+                    }
+                    false => "these",
+                };
                 (self.say)(&format!(
-                    "layers of {}: {error:#}; going on without published layers",
+                    "layers of {}: {error:#}; going on without {without}",
                     repository.full_name()
                 ));
             }
         }
     }
+}
+
+/// Whether a fault is one that the registry's other repositories have too: it is silent, busy or broken.
+fn is_of_the_registry(error: &anyhow::Error) -> bool {
+    error.is::<ureq::Error>() || status_of(error).is_some_and(is_transient)
 }
 
 /// The layers of the newest image that say what they are made from.
@@ -180,6 +194,7 @@ mod tests {
     use super::*;
     use crate::tools::{
         layer::{LayerWriter, Mode, Owner},
+        retry::Policy,
         test_server::{Answer, Server},
     };
 
@@ -215,6 +230,59 @@ mod tests {
         (layer, written.inner, answers)
     }
 
+    /// Tries once.
+    fn impatient<'a>(say: impl Fn(&str) + Send + Sync + Copy + 'a) -> PublishedLayers<'a> {
+        let policy = Policy {
+            tries: 1,
+            ..PATIENCE
+        };
+        PublishedLayers {
+            registries: Registries::new(Credentials::default(), say).with_patience(policy, ANSWER),
+            ..PublishedLayers::new(say).unwrap()
+        }
+    }
+
+    #[test]
+    fn a_repository_that_can_not_be_read_spoils_no_other_unless_the_registry_is_at_fault() {
+        let (_, _, good) = published(&Digest::of(b"key"));
+        let other = Answer::ok(MediaType::ImageManifest.as_ref(), "{}");
+        let asks = Answer::status(401)
+            .header(r#"WWW-Authenticate: Bearer realm="http://127.0.0.1:PORT/token""#);
+        let token = Answer::ok("application/json", r#"{"token":"x"}"#);
+        for (answers, goes_on, words) in [
+            // Docker Hub, and ghcr.io, of what nothing was pushed to yet.
+            (vec![asks.clone(), token.clone(), asks, token], true, None),
+            (vec![Answer::status(403)], true, None),
+            (vec![other], true, Some("going on without these")),
+            (
+                vec![Answer::status(429)],
+                false,
+                Some("going on without published layers"),
+            ),
+            (
+                vec![Answer::hang_up()],
+                false,
+                Some("going on without published layers"),
+            ),
+        ] {
+            let server = Server::start([answers, good.clone()].concat());
+            let said = Mutex::new(Vec::new());
+            let say = |line: &str| said.lock().unwrap().push(line.to_owned());
+            let published = impatient(say);
+            let port = server.url("/").port().unwrap();
+            let wheel = |name: &str| {
+                let image = format!("127.0.0.1:{port}/airbyte/{name}").parse().unwrap();
+                published.wheel(&image, &Digest::of(b"wheel").to_string())
+            };
+            assert_eq!(wheel("source-new"), None);
+            assert_eq!(wheel("source-a").is_some(), goes_on, "{words:?}");
+            let said = said.lock().unwrap();
+            assert_eq!(said.len(), words.iter().len(), "{said:?}");
+            let is_said = |words| said.iter().any(|line| line.contains(words));
+            assert!(words.is_none_or(is_said), "{said:?}");
+        }
+    }
+
     #[test]
     fn a_layer_is_taken_when_it_is_what_its_image_says_and_no_fault_is_an_error() {
         let key = Digest::of(b"key");
@@ -242,7 +310,7 @@ mod tests {
             ),
             (with(Answer::status(404)), false, "this layer is made again"),
             (
-                vec![Answer::status(403)],
+                vec![Answer::status(500)],
                 false,
                 "going on without published layers",
             ),
@@ -250,14 +318,7 @@ mod tests {
             let server = Server::start(answers);
             let said = Mutex::new(Vec::new());
             let say = |line: &str| said.lock().unwrap().push(line.to_owned());
-            let mut published = PublishedLayers::new(say).unwrap();
-            published.registries = Registries::new(Credentials::default(), say).with_patience(
-                crate::tools::retry::Policy {
-                    tries: 1,
-                    ..PATIENCE
-                },
-                ANSWER,
-            );
+            let published = impatient(say);
             let port = server.url("/").port().unwrap();
             let image = format!("127.0.0.1:{port}/airbyte/source-a")
                 .parse()
