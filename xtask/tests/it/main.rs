@@ -15,6 +15,7 @@ mod list;
 mod monorepo;
 mod online;
 mod package;
+mod publish;
 mod python;
 mod sandbox;
 mod seed_bugs;

@@ -393,18 +393,7 @@ impl Work<'_> {
     fn verify(&self) -> Result<()> {
         let image = &self.plan.target.image;
         let (ours, _) = self.built()?;
-        // The content itself, whose digest is reckoned here.
-        let there = self.repository.manifest(&tag_of(image)?)?;
-        match there {
-            Some(document) if document.digest == ours => {}
-            Some(document) => {
-                anyhow::bail!(
-                    "{image} was pushed as {ours}, and the registry has {}",
-                    document.digest
-                )
-            }
-            None => anyhow::bail!("{image} was pushed as {ours}, and the registry has no such tag"),
-        }
+        read_back(&self.repository, image, &ours)?;
         self.run
             .context
             .report
@@ -523,4 +512,44 @@ impl Work<'_> {
 fn tag_of(image: &ImageRef) -> Result<Reference> {
     let tag = image.tag.clone().context("an image has a tag")?;
     Ok(Reference::Tag(tag))
+}
+
+/// Whether a tag points to `ours`; asked by HEAD, for Docker Hub counts a GET as a pull.
+fn read_back(repository: &Repository<'_>, image: &ImageRef, ours: &Digest) -> Result<()> {
+    let has = match repository.digest(&tag_of(image)?)? {
+        Some(digest) if digest == *ours => return Ok(()),
+        Some(digest) => digest.to_string(),
+        None => "no such tag".to_owned(),
+    };
+    anyhow::bail!("{image} was pushed as {ours}, and the registry has {has}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tools::{
+        registry::Credentials,
+        test_server::{Answer, Server},
+    };
+
+    #[test]
+    fn a_tag_is_read_back_without_a_pull() {
+        let [ours, other] = [&b"ours"[..], b"other"].map(Digest::of);
+        let has = |digest| Answer::status(200).header(&format!("Docker-Content-Digest: {digest}"));
+        for (answer, expected) in [
+            (has(&ours), None),
+            (has(&other), Some(other.to_string())),
+            (Answer::status(404), Some("no such tag".to_owned())),
+        ] {
+            let server = Server::start(vec![answer]);
+            let port = server.url("/").port().unwrap();
+            let image: ImageRef = format!("127.0.0.1:{port}/a/b:1").parse().unwrap();
+            let registries = Registries::new(Credentials::default(), |_| {});
+            let error = read_back(&registries.repository(&image), &image, &ours).err();
+            let words = |has| format!("{image} was pushed as {ours}, and the registry has {has}");
+            assert_eq!(error.map(|error| error.to_string()), expected.map(words));
+            let asked = server.requests();
+            assert!(asked[0].starts_with("HEAD /v2/a/b/manifests/1 ") && asked.len() == 1);
+        }
+    }
 }
