@@ -41,8 +41,15 @@ impl Made {
 
     /// Puts one platform's half into the engine's store, unless it is there since its build.
     pub fn load(&self, context: &Context, plan: &BuildPlan, platform: Platform) -> Result<()> {
-        self.send(context, plan, platform, Sent::Everything)
-            .map(drop)
+        match plan.in_store() {
+            true => Ok(()),
+            false => self.send(context, plan, platform, Sent::Everything),
+        }
+    }
+
+    /// This very image in the engine's store; its name may be another's by now.
+    pub fn image(&self, plan: &BuildPlan) -> ImageRef {
+        plan.image.at(self.layout.digest())
     }
 
     fn send(
@@ -51,10 +58,7 @@ impl Made {
         plan: &BuildPlan,
         platform: Platform,
         send: Sent,
-    ) -> Result<Option<Sent>> {
-        if plan.in_store() {
-            return Ok(None);
-        }
+    ) -> Result<()> {
         let _turn = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         // What a manifest-only image shares with the next is its base; forgetting a name takes an engine seconds.
         self.previous.get_or_init(|| {
@@ -68,25 +72,26 @@ impl Made {
             base: &plan.base.used,
             say: &|line| context.report.note(line),
         };
-        Ok(Some(context.engine.load(&load, send)?))
+        context.engine.load(&load, send)
     }
 
-    /// Runs `spec` from what the engine has of the image's layers; sends it those that it lacks.
+    /// Runs `spec` from what the engine has of the image's layers; sends it those that it lacks, and all of the image
+    /// where it has not that one: an engine drops an image whose name another run gives to its own, and BuildKit's
+    /// statements about one with a name differ from those about the layout's.
     pub fn run_spec(
         &self,
         context: &Context,
         plan: &BuildPlan,
         check: &SpecCheck,
     ) -> Result<Finished> {
-        let run = || {
-            context
-                .engine
-                .run_spec(&plan.image, check.platform, check.limit)
-        };
-        let sent = self.send(context, plan, check.platform, self.lacking)?;
+        let image = self.image(plan);
+        let run = || context.engine.run_spec(&image, check.platform, check.limit);
+        if !plan.in_store() {
+            self.send(context, plan, check.platform, self.lacking)?;
+        }
         let finished = run()?;
-        if sent == Some(Sent::Small) && finished.status.code() == Some(NOT_STARTED) {
-            self.load(context, plan, check.platform)?;
+        if finished.status.code() == Some(NOT_STARTED) {
+            self.send(context, plan, check.platform, Sent::Everything)?;
             return run();
         }
         Ok(finished)

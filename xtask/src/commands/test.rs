@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use self::{
-    smoke::Smoke,
+    smoke::{Smoke, Subject},
     step::{Outcome, Step},
 };
 use super::{
@@ -185,7 +185,14 @@ fn try_image(
         }
     };
     match smoke {
-        Some(smoke) => steps.extend(smoke.try_all(context, plan, kind, &spec)),
+        Some(smoke) => {
+            let subject = Subject {
+                context,
+                plan,
+                image: made.image(plan),
+            };
+            steps.extend(smoke.try_all(&subject, kind, &spec));
+        }
         None => steps.push(Step::new("check", Outcome::Skipped, "no --config-file")),
     }
     steps

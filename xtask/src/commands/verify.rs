@@ -260,11 +260,7 @@ impl<'r> Published<'r> {
     }
 
     fn by_digest(&self) -> ImageRef {
-        ImageRef {
-            tag: None,
-            digest: Some(self.top.digest.clone()),
-            ..self.image.clone()
-        }
+        self.image.at(&self.top.digest)
     }
 
     fn signature(&self) -> Result<Check> {

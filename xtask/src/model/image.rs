@@ -97,6 +97,15 @@ impl ImageRef {
         }
     }
 
+    /// What `digest` names in the same repository, whatever a tag points to.
+    pub fn at(&self, digest: &Digest) -> ImageRef {
+        ImageRef {
+            tag: None,
+            digest: Some(digest.clone()),
+            ..self.clone()
+        }
+    }
+
     /// Registry and repository without tag and digest.
     pub fn name(&self) -> String {
         format!("{}/{}", self.registry, self.repository)

@@ -43,6 +43,9 @@ const CREATED: &str = "org.opencontainers.image.created";
 /// and a tenth more space.
 const GZIP: &str = "compression=gzip,compression-level=1";
 
+/// Gives the image in the engine's store the digest of the one in the layout; BuildKit's default there is docker's types.
+const OCI: &str = "oci-mediatypes=true";
+
 /// Everything that one `docker buildx build` and the spec checks after it need.
 #[derive(Debug, Clone, Serialize)]
 pub struct BuildPlan {
@@ -286,7 +289,7 @@ impl BuildPlan {
         ];
         if self.in_store() {
             args.push(format!(
-                "--output=type=image,name={},push=false,{GZIP}",
+                "--output=type=image,name={},push=false,{OCI},{GZIP}",
                 self.image
             ));
         }

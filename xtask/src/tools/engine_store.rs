@@ -75,9 +75,9 @@ impl Engine {
 
     /// Makes `layout` the engine's image `name`, with the layers of one of its platforms; those of the others come by
     /// further calls. Layers that the layout does not hold come from `base`, which is pulled when the engine lacks it.
-    /// Gives what was sent in the end. After [`Sent::Small`] the image may lack layers: engines since Docker 27 take in
-    /// such a one without a word and fail when it is started.
-    pub fn load(&self, load: &Load<'_>, mut send: Sent) -> Result<Sent> {
+    /// After [`Sent::Small`] the image may lack layers: engines since Docker 27 take in such a one without a word and fail
+    /// when it is started.
+    pub fn load(&self, load: &Load<'_>, mut send: Sent) -> Result<()> {
         let Load {
             layout,
             platform,
@@ -93,7 +93,7 @@ impl Engine {
                 .load_once(layout, &ours, name, send)
                 .with_context(what)?;
             if finished.status.success() && finished.timed_out.is_none() {
-                return Ok(send);
+                return Ok(());
             }
             // containerd names the first blob that it did not find; the base is small next to sending ours in vain.
             let lacks_ours = ours.keys().any(|digest| finished.tail().contains(digest));

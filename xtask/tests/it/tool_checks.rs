@@ -579,6 +579,8 @@ fn commands_are_tried_on_a_configuration() {
         "{log}"
     );
     assert!(log.contains("--network bridge"), "{log}");
+    let images = log.matches(" docker.io/airbyte/source-py@sha256:").count();
+    assert_eq!(images, 4, "{log}");
     assert!(!log.contains("SECRET"), "{log}");
     for (words, calls) in [
         ("--log-driver none --pull", 3),

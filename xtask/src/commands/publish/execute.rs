@@ -246,7 +246,7 @@ impl Work<'_> {
         };
         let done = self.done.borrow();
         let made = done.made.as_ref().context("check what was built")?;
-        let pulled = self.pushed_image(made.layout.digest());
+        let pulled = self.plan.target.image.at(made.layout.digest());
         let tested = match self.plan.tests {
             Tests::WhatIsBuilt => SpecOf::Built(made),
             Tests::WhatIsPulled => SpecOf::Pulled(&pulled),
@@ -340,20 +340,11 @@ impl Work<'_> {
             return Ok(());
         }
         let (digest, _) = self.built()?;
-        let image = self.pushed_image(&digest).to_string();
+        let image = self.plan.target.image.at(&digest).to_string();
         cosign::sign(&image, self.run.context.engine.configuration())?;
         let line = format!("check the signature: {}", cosign::verify_line(&image));
         self.run.context.report.note(&line);
         self.note(line)
-    }
-
-    /// What was pushed, named by its digest alone.
-    fn pushed_image(&self, digest: &Digest) -> ImageRef {
-        ImageRef {
-            tag: None,
-            digest: Some(digest.clone()),
-            ..self.plan.target.image.clone()
-        }
     }
 
     fn tag(&self) -> Result<()> {

@@ -10,7 +10,7 @@ use super::step::{Outcome, Step};
 use crate::{
     commands::Context,
     flags,
-    model::{metadata::ConnectorType, problem::Problem},
+    model::{image::ImageRef, metadata::ConnectorType, problem::Problem},
     plan::{
         build::BuildPlan,
         messages::{self, Answer, Command, Judge, sample::Sample},
@@ -23,6 +23,13 @@ const CONFIG: &str = "airbyte-test/config.json";
 const CATALOG: &str = "airbyte-test/catalog.json";
 /// How many lines may wait to be judged.
 const WAITING: usize = 64;
+
+/// A connector's image in the engine's store.
+pub struct Subject<'a> {
+    pub context: &'a Context<'a>,
+    pub plan: &'a BuildPlan,
+    pub image: ImageRef,
+}
 
 /// What connectors are tried with.
 pub struct Smoke<'a> {
@@ -55,35 +62,29 @@ impl<'a> Smoke<'a> {
     }
 
     /// `check` and then, of a source, `discover` and `read`, of a destination with this spec `write`.
-    pub fn try_all(
-        &self,
-        context: &Context,
-        plan: &BuildPlan,
-        kind: ConnectorType,
-        spec: &Value,
-    ) -> Vec<Step> {
-        let mut steps = vec![self.check(context, plan)];
+    pub fn try_all(&self, subject: &Subject, kind: ConnectorType, spec: &Value) -> Vec<Step> {
+        let mut steps = vec![self.check(subject)];
         match kind {
             ConnectorType::Source => {
-                let (discover, found) = self.discover(context, plan);
+                let (discover, found) = self.discover(subject);
                 steps.push(discover);
-                steps.push(self.read(context, plan, found));
+                steps.push(self.read(subject, found));
             }
-            ConnectorType::Destination => steps.push(self.write(context, plan, spec)),
+            ConnectorType::Destination => steps.push(self.write(subject, spec)),
         }
         steps
     }
 
-    fn check(&self, context: &Context, plan: &BuildPlan) -> Step {
-        let answer = self.ask(context, plan, Command::Check);
+    fn check(&self, subject: &Subject) -> Step {
+        let answer = self.ask(subject, Command::Check);
         Step::of(
             "check",
             answer.map(|_| "the connection succeeds".to_owned()),
         )
     }
 
-    fn discover(&self, context: &Context, plan: &BuildPlan) -> (Step, Option<Value>) {
-        let answer = self.ask(context, plan, Command::Discover);
+    fn discover(&self, subject: &Subject) -> (Step, Option<Value>) {
+        let answer = self.ask(subject, Command::Discover);
         let catalog = match &answer {
             Ok(answer) => answer.catalog.clone(),
             Err(_) => None,
@@ -96,13 +97,13 @@ impl<'a> Smoke<'a> {
         (Step::of("discover", answer.map(streams)), catalog)
     }
 
-    fn read(&self, context: &Context, plan: &BuildPlan, found: Option<Value>) -> Step {
+    fn read(&self, subject: &Subject, found: Option<Value>) -> Step {
         let found = found.map(|catalog| messages::configure(&catalog));
         let Some(catalog) = self.catalog.clone().or(found) else {
             let why = "discover found no catalog, and --catalog names none";
             return Step::new("read", Outcome::Skipped, why);
         };
-        let answer = self.ask(context, plan, Command::Read(&catalog));
+        let answer = self.ask(subject, Command::Read(&catalog));
         let said = |answer: Answer| {
             let (records, states) = (answer.count("RECORD"), answer.count("STATE"));
             format!("{records} records, {states} states")
@@ -110,9 +111,9 @@ impl<'a> Smoke<'a> {
         Step::of("read", answer.map(said))
     }
 
-    fn write(&self, context: &Context, plan: &BuildPlan, spec: &Value) -> Step {
+    fn write(&self, subject: &Subject, spec: &Value) -> Step {
         let sample = Sample::of(spec);
-        let answer = self.ask(context, plan, Command::Write(&sample));
+        let answer = self.ask(subject, Command::Write(&sample));
         let said = |answer: Answer| {
             let (records, states) = (sample.records(), answer.count("STATE"));
             format!("{records} records written, {states} states came back")
@@ -121,7 +122,12 @@ impl<'a> Smoke<'a> {
     }
 
     /// Runs one command and judges what it prints; the error holds all that is wrong.
-    fn ask(&self, context: &Context, plan: &BuildPlan, command: Command) -> Result<Answer> {
+    fn ask(&self, subject: &Subject, command: Command) -> Result<Answer> {
+        let Subject {
+            context,
+            plan,
+            image,
+        } = subject;
         let mut files = vec![(CONFIG, self.config.as_slice())];
         let (config, catalog_path) = (format!("/{CONFIG}"), format!("/{CATALOG}"));
         let mut arguments = vec![command.name(), "--config", &config];
@@ -141,7 +147,7 @@ impl<'a> Smoke<'a> {
         let platform = plan.platforms.first().context("a plan has a platform")?;
         let (heard, lines) = mpsc::sync_channel::<Vec<u8>>(WAITING);
         let run = RunWithFiles {
-            image: &plan.image,
+            image,
             platform: *platform,
             network: self.network,
             arguments: &arguments,
