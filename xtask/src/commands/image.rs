@@ -24,6 +24,7 @@ use crate::{
         files::remove_directory,
         layout::Layout,
         machine_check::{self, Seen},
+        store_lock::{StoreLock, try_lock, wait},
         uv,
         work::each,
     },
@@ -68,6 +69,7 @@ impl<'a> Builder<'a> {
     /// Makes the image for all platforms of its plan; `log` hears each line of progress. What docker did not build gets
     /// into the engine's store by [`load`](Self::load).
     pub fn build(&self, plan: &BuildPlan, mut log: impl FnMut(&str) + Send) -> Result<Made> {
+        let lock = self.lock(plan)?;
         let assembled = plan.method == Method::Assemble;
         if let (false, Some(python), Some(wheels)) = (assembled, &plan.python, &self.wheels) {
             wheels.prepare(plan, python)?;
@@ -88,7 +90,7 @@ impl<'a> Builder<'a> {
             .map(|layout| (layout, Sent::Small)),
         };
         let made = match layout {
-            Ok((layout, lacking)) => Made::new(layout, lacking),
+            Ok((layout, lacking)) => Made::new(layout, lock, lacking),
             Err(error) => {
                 step.failed();
                 return Err(error.context(format!("build image for {}", plan.connector)));
@@ -99,6 +101,20 @@ impl<'a> Builder<'a> {
         machine_check::expect_none(&strays, &format!("image {}", plan.image))?;
         step.done(format_args!("{} {}", plan.image, made.layout.digest()));
         Ok(made)
+    }
+
+    /// The connector's lock: what a build writes lies in one place, and is read until its image is pushed.
+    fn lock(&self, plan: &BuildPlan) -> Result<StoreLock> {
+        let directory = self.context.repo.work(&plan.connector);
+        let attempt = || try_lock(&directory, "lock");
+        if let Some(lock) = attempt()? {
+            return Ok(lock);
+        }
+        self.context.report.note(format_args!(
+            "{}: waits for another run that builds it",
+            plan.connector
+        ));
+        wait(attempt)
     }
 
     /// Puts one platform's half of an image into the engine's store, unless it is there since its build.

@@ -14,13 +14,15 @@ use crate::{
         files::remove_directory,
         layout::Layout,
         process::Finished,
+        store_lock::StoreLock,
     },
 };
 
-/// A built image. Its layout stays until this is dropped.
+/// A built image. Its layout stays until this is dropped, and no other run builds the connector meanwhile.
 #[derive(Debug)]
 pub struct Made {
     pub layout: Layout,
+    _lock: StoreLock,
     /// What an engine that had an image before this one may lack.
     lacking: Sent,
     /// Held while the engine takes in a half: one after the other, so that the first can be started soon.
@@ -30,9 +32,11 @@ pub struct Made {
 }
 
 impl Made {
-    pub fn new(layout: Layout, lacking: Sent) -> Made {
+    /// `lock` is the connector's, held since before its layout was emptied.
+    pub fn new(layout: Layout, lock: StoreLock, lacking: Sent) -> Made {
         Made {
             layout,
+            _lock: lock,
             lacking,
             loading: Mutex::default(),
             previous: OnceLock::new(),

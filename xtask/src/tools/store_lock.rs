@@ -1,5 +1,5 @@
 //! The lock of the store: whoever takes wheels or layers holds it with others, whoever clears them holds it alone. Its
-//! entries have locks of their own.
+//! entries, and the connectors that are built, have locks of their own.
 
 use std::{
     fs::{self, File, TryLockError},

@@ -1,6 +1,14 @@
 //! `connector build` against a fake docker.
 
-use crate::monorepo::{CONNECTORS, Monorepo, metadata};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    process::Stdio,
+    thread,
+    time::Duration,
+};
+
+use crate::monorepo::{CONNECTORS, Finished, Monorepo, metadata};
 
 const BUILD: [&str; 3] = ["connector", "build", "source-a"];
 
@@ -356,6 +364,34 @@ fn an_engine_that_lacks_the_image_gets_all_of_it_once_and_runs_no_other() {
             finished.says("No such image: airbyte/x@sha256:0");
         }
     }
+}
+
+#[test]
+fn a_connector_is_built_by_one_run_at_a_time() {
+    let repo = one();
+    let go = repo.scratch().join("go");
+    let mut fifo = std::process::Command::new("mkfifo");
+    assert!(fifo.arg(&go).status().unwrap().success());
+    let start = |fault: &str| {
+        let xtask = repo.xtask().env("FAKE_DOCKER", fault);
+        let mut command = xtask.env("FAKE_GO", go.to_str().unwrap()).command;
+        let command = command.args(BUILD).stdout(Stdio::piped());
+        command.stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let first = start("waiting-spec");
+    while !repo.building().exists() {
+        thread::sleep(Duration::from_millis(10));
+    }
+    let mut second = start("");
+    let mut said = String::new();
+    let stderr = second.stderr.as_mut().unwrap();
+    BufReader::new(stderr).read_line(&mut said).unwrap();
+    let log = repo.log();
+    fs::write(&go, "").unwrap();
+    Finished::from(first.wait_with_output().unwrap()).code(0);
+    Finished::from(second.wait_with_output().unwrap()).code(0);
+    assert_eq!(said, "source-a: waits for another run that builds it\n");
+    assert_eq!(log.matches("buildx build").count(), 1, "{log}");
 }
 
 #[test]
