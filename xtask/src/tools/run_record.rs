@@ -1,4 +1,5 @@
-//! What one run did: a directory with events as they came, and a log for each step of each connector.
+//! What one run did: a directory with its plan, events as they came, and a log for each step of each connector. The plan
+//! comes last when a record begins: one without it began nothing and counts for nothing.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -11,8 +12,10 @@ use anyhow::{Context, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
+use super::files;
 use crate::model::{connector::ConnectorName, date::Date, release::Mode};
 
+const PLAN: &str = "plan.json";
 const EVENTS: &str = "events.jsonl";
 /// So many runs are kept.
 const KEPT: usize = 50;
@@ -62,8 +65,8 @@ struct Stamped<'a> {
 }
 
 impl RunRecord {
-    /// Starts a record in a directory of its own below `runs`, named after the time.
-    pub fn start(runs: &Utf8Path, mode: Mode) -> Result<RunRecord> {
+    /// Starts a record in a directory of its own below `runs`, named after the time, with its first events and its plan.
+    pub fn start(runs: &Utf8Path, mode: Mode, planned: &[Event], plan: &str) -> Result<RunRecord> {
         fs::create_dir_all(runs).with_context(|| format!("make {runs}"))?;
         forget_old(runs)?;
         let name = moment(SystemTime::now());
@@ -75,7 +78,7 @@ impl RunRecord {
             });
             match fs::create_dir(&directory) {
                 Ok(()) => {
-                    let events = begin_events(&directory.join(EVENTS), mode)?;
+                    let events = begin(&directory, mode, planned, plan)?;
                     return Ok(RunRecord {
                         directory,
                         events: Mutex::new(events),
@@ -90,14 +93,7 @@ impl RunRecord {
 
     /// Writes one event, whole.
     pub fn event(&self, event: &Event) -> Result<()> {
-        let time = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let stamped = Stamped {
-            time: time.as_millis(),
-            event,
-        };
-        let line = serde_json::to_string(&stamped).context("write an event as JSON")? + "\n";
+        let line = line(event)?;
         let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         events
             .write_all(line.as_bytes())
@@ -127,14 +123,29 @@ impl RunRecord {
     }
 }
 
-/// Makes the file of the events, whose first line says what kind of run it is.
-fn begin_events(path: &Utf8Path, mode: Mode) -> Result<File> {
-    let mut events = File::create(path).with_context(|| format!("make {path}"))?;
-    let line = serde_json::to_string(&Header { mode }).context("write a run's mode as JSON")?;
+/// Makes the file of the events, whose first line says what kind of run it is, then that of the plan.
+fn begin(directory: &Utf8Path, mode: Mode, planned: &[Event], plan: &str) -> Result<File> {
+    let path = directory.join(EVENTS);
+    let mut events = File::create(&path).with_context(|| format!("make {path}"))?;
+    let header = serde_json::to_string(&Header { mode }).context("write a run's mode as JSON")?;
+    let lines: Vec<String> = planned.iter().map(line).collect::<Result<_>>()?;
     events
-        .write_all((line + "\n").as_bytes())
+        .write_all(format!("{header}\n{}", lines.concat()).as_bytes())
         .with_context(|| format!("write to {path}"))?;
+    files::write(&directory.join(PLAN), plan)?;
     Ok(events)
+}
+
+/// An event as it stands in its file.
+fn line(event: &Event) -> Result<String> {
+    let time = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let stamped = Stamped {
+        time: time.as_millis(),
+        event,
+    };
+    Ok(serde_json::to_string(&stamped).context("write an event as JSON")? + "\n")
 }
 
 /// The connectors of the last run below `runs` that did not get to their end; None when there was no run. For a real run
@@ -182,6 +193,7 @@ fn open(events: &str) -> Vec<ConnectorName> {
     open
 }
 
+/// The records below `runs`, the oldest first.
 fn directories(runs: &Utf8Path) -> Result<Vec<Utf8PathBuf>> {
     if !runs.is_dir() {
         return Ok(Vec::new());
@@ -192,7 +204,7 @@ fn directories(runs: &Utf8Path) -> Result<Vec<Utf8PathBuf>> {
         .with_context(|| format!("read {runs}"))?
     {
         let entry = entry.with_context(|| format!("read {runs}"))?;
-        if entry.path().join(EVENTS).is_file() {
+        if entry.path().join(PLAN).is_file() {
             found.push(entry.into_path());
         }
     }
@@ -216,7 +228,7 @@ fn forget_old(runs: &Utf8Path) -> Result<()> {
     }
     let last_real = unfinished(runs, Mode::Real)?.map(|(directory, _)| directory);
     for old in old.iter().filter(|old| Some(*old) != last_real.as_ref()) {
-        super::files::remove_directory(old)?;
+        files::remove_directory(old)?;
     }
     Ok(())
 }
@@ -251,10 +263,8 @@ mod tests {
         let runs = Utf8Path::from_path(directory.path()).unwrap().join("runs");
         assert_eq!(unfinished(&runs, Mode::Real).unwrap(), None);
         for run in 0..11 {
-            let record = RunRecord::start(&runs, Mode::Real).unwrap();
-            for name in ["a", "b", "c"] {
-                record.event(&event(name, State::Planned)).unwrap();
-            }
+            let planned = ["a", "b", "c"].map(|name| event(name, State::Planned));
+            let record = RunRecord::start(&runs, Mode::Real, &planned, "[]").unwrap();
             record.event(&event("b", State::Finished)).unwrap();
             record.event(&event("a", State::Failed)).unwrap();
             if run == 10 {
@@ -278,9 +288,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let runs = Utf8Path::from_path(directory.path()).unwrap();
         let start = |mode, name| {
-            let record = RunRecord::start(runs, mode).unwrap();
-            record.event(&event(name, State::Planned)).unwrap();
-            record
+            let planned = [event(name, State::Planned)];
+            RunRecord::start(runs, mode, &planned, "[]").unwrap()
         };
         let left = |mode| {
             let (_, open) = unfinished(runs, mode).unwrap()?;
@@ -304,6 +313,25 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_could_not_be_begun_hides_no_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let runs = Utf8Path::from_path(directory.path()).unwrap();
+        let planned = ["a", "b"].map(|name| event(name, State::Planned));
+        let whole = RunRecord::start(runs, Mode::Real, &planned, "[]").unwrap();
+        // What stands in the place of a file keeps it from being written.
+        for (blocked, written) in [(PLAN, true), (EVENTS, false)] {
+            let broken = runs.join(format!("9999-{blocked}"));
+            fs::create_dir_all(broken.join(blocked)).unwrap();
+            begin(&broken, Mode::Real, &planned, "[]").unwrap_err();
+            let events = fs::read_to_string(broken.join(EVENTS)).unwrap_or_default();
+            assert_eq!(open(&events).len() == planned.len(), written);
+            assert!(!broken.join(PLAN).is_file());
+        }
+        let (last, left) = unfinished(runs, Mode::Real).unwrap().unwrap();
+        assert_eq!((last, left.len()), (whole.directory, 2));
+    }
+
+    #[test]
     fn old_runs_make_way() {
         let directory = tempfile::tempdir().unwrap();
         let runs = Utf8Path::from_path(directory.path()).unwrap();
@@ -314,7 +342,7 @@ mod tests {
                 second % 60
             ));
             fs::create_dir(&directory).unwrap();
-            begin_events(&directory.join(EVENTS), mode).unwrap();
+            begin(&directory, mode, &[], "[]").unwrap();
             directory
         };
         run(0, Mode::Real);
@@ -322,12 +350,12 @@ mod tests {
         for second in 2..KEPT + 4 {
             run(second, Mode::DryRun);
         }
-        RunRecord::start(runs, Mode::DryRun).unwrap();
+        RunRecord::start(runs, Mode::DryRun, &[], "[]").unwrap();
         let kept = directories(runs).unwrap();
         assert_eq!(kept.len(), KEPT + 1);
         assert_eq!(kept[0], last_real);
         run(KEPT + 4, Mode::Real);
-        RunRecord::start(runs, Mode::DryRun).unwrap();
+        RunRecord::start(runs, Mode::DryRun, &[], "[]").unwrap();
         assert_eq!(directories(runs).unwrap().len(), KEPT);
         assert!(!last_real.exists());
     }

@@ -56,7 +56,7 @@ use crate::{
         spec_batch,
     },
     tools::{
-        cosign, files, git,
+        cosign, git,
         process::check_interrupted,
         registry::{Credentials, Registries},
         retry::Policy,
@@ -443,19 +443,16 @@ fn runs(context: &Context) -> Utf8PathBuf {
 
 /// Starts the run's record, with its plans.
 fn record(context: &Context, mode: Mode, prepared: &[Prepared<'_>]) -> Result<RunRecord> {
-    let record = RunRecord::start(&runs(context), mode)?;
     let plans: Vec<&PublishPlan> = prepared.iter().flat_map(|one| one.plan.iter()).collect();
     let text = serde_json::to_string_pretty(&plans).context("write the plan as JSON")?;
-    files::write(&record.directory.join("plan.json"), &(text + "\n"))?;
-    for one in prepared {
-        record.event(&Event {
-            connector: one.target.connector.clone(),
-            step: String::new(),
-            state: State::Planned,
-            detail: one.target.image.to_string(),
-        })?;
-    }
-    Ok(record)
+    let planned = prepared.iter().map(|one| Event {
+        connector: one.target.connector.clone(),
+        step: String::new(),
+        state: State::Planned,
+        detail: one.target.image.to_string(),
+    });
+    let planned: Vec<Event> = planned.collect();
+    RunRecord::start(&runs(context), mode, &planned, &(text + "\n"))
 }
 
 /// Works through the connectors; one that fails stops no other, unless asked to.
