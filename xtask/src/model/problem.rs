@@ -1,6 +1,9 @@
 //! An error that knows what to do next and how the process ends because of it.
 
-use std::fmt;
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 /// How the process ends. The table is printed by `cargo xtask --help`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,3 +110,17 @@ impl fmt::Display for Problem {
 }
 
 impl std::error::Error for Problem {}
+
+/// What `work` gives. One that panics keeps nobody else from working.
+///
+/// # Errors
+/// When it panics, with the panic's words; where that was stands on standard error by then.
+pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Problem> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let words = panic.downcast_ref::<String>().map(String::as_str);
+        let words = words.or_else(|| panic.downcast_ref::<&str>().copied());
+        let words = words.unwrap_or("a panic without words");
+        Problem::failure(format!("a fault of xtask's own: {words}"))
+            .help("report it, with what stands about a panic on standard error")
+    })
+}

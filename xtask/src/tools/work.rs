@@ -10,7 +10,8 @@ use std::{
     thread,
 };
 
-/// Calls `work` for every item, at most `jobs` at a time; the results stand in the items' order.
+/// Calls `work` for every item, at most `jobs` at a time; the results stand in the items' order. Where it panics, so does
+/// this, once all that had begun is done.
 pub fn each<'a, T: Sync, R: Send>(
     items: &'a [T],
     jobs: NonZeroUsize,
@@ -19,7 +20,7 @@ pub fn each<'a, T: Sync, R: Send>(
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<(usize, R)>> = Mutex::new(Vec::with_capacity(items.len()));
     thread::scope(|scope| {
-        for _ in 0..jobs.get().min(items.len()) {
+        let thread = |_| {
             scope.spawn(|| {
                 while let Some((index, item)) = Some(next.fetch_add(1, Ordering::Relaxed))
                     .and_then(|i| Some((i, items.get(i)?)))
@@ -30,8 +31,10 @@ pub fn each<'a, T: Sync, R: Send>(
                         .unwrap_or_else(PoisonError::into_inner)
                         .push((index, result));
                 }
-            });
-        }
+            })
+        };
+        let threads: Vec<_> = (0..jobs.get().min(items.len())).map(thread).collect();
+        threads.into_iter().for_each(joined);
     });
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.sort_by_key(|(index, _)| *index);
@@ -46,6 +49,7 @@ pub fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::problem::caught;
 
     #[test]
     fn results_keep_the_order_of_the_items() {
@@ -58,5 +62,13 @@ mod tests {
             );
         }
         assert!(each(&[] as &[usize], NonZeroUsize::MIN, |item| *item).is_empty());
+    }
+
+    #[test]
+    fn a_panic_keeps_its_words() {
+        let work = |item: &usize| assert!(*item != 1, "no ones");
+        let jobs = NonZeroUsize::new(2).unwrap();
+        let problem = caught(|| each(&[0, 1, 2], jobs, work)).unwrap_err();
+        assert_eq!(problem.message, "a fault of xtask's own: no ones");
     }
 }

@@ -20,7 +20,7 @@ use crate::{
         connector::Connector,
         image::{Digest, ImageRef},
         manifest_document::Document,
-        problem::Problem,
+        problem::{Problem, caught},
         release::Signing,
     },
     plan::{
@@ -147,7 +147,7 @@ impl Work<'_> {
             }
             self.run
                 .event(self.plan, name, State::Started, &planned.because)?;
-            match self.step(planned) {
+            match caught(|| self.step(planned)).unwrap_or_else(|fault| Err(fault.into())) {
                 Ok(()) => self.run.event(self.plan, name, State::Done, "")?,
                 Err(error) => {
                     let text = format!("{error:#}");
@@ -517,11 +517,118 @@ fn read_back(repository: &Repository<'_>, image: &ImageRef, ours: &Digest) -> Re
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use camino::Utf8Path;
+
     use super::*;
-    use crate::tools::{
-        registry::Credentials,
-        test_server::{Answer, Server},
+    use crate::{
+        model::{
+            connector::Language,
+            metadata::Metadata,
+            platform::Platform,
+            release::{Existing, Latest, Mode, ReleaseType},
+        },
+        plan::publish::{
+            Found, Package,
+            request::{Asked, targets},
+            steps::Inputs,
+        },
+        repo::Repo,
+        report::Report,
+        tools::{
+            docker::Engine,
+            registry::Credentials,
+            retry::Policy,
+            test_server::{Answer, Server},
+        },
     };
+
+    fn connector() -> Connector {
+        let text = format!(
+            "data: {{name: N, connectorType: source, definitionId: d, dockerRepository: airbyte/source-a, dockerImageTag: 1.2.3, \
+             license: MIT, documentationUrl: u, connectorBuildOptions: {{baseImage: 'docker.io/airbyte/base:1@{}'}}}}",
+            Digest::of(b"base")
+        );
+        Connector {
+            name: "source-a".parse().unwrap(),
+            directory: "source-a".into(),
+            language: Some(Language::ManifestOnly),
+            metadata: Metadata::parse(&text).unwrap(),
+        }
+    }
+
+    /// The plan for an image that is there and may become latest.
+    fn plan(connector: &Connector, registry: String) -> PublishPlan {
+        let asked = Asked {
+            tag_override: "",
+            mode: Mode::Real,
+            existing: Existing::Keep,
+            release: ReleaseType::Main,
+            commit: None,
+        };
+        let config = crate::model::config::Config {
+            registry,
+            ..Default::default()
+        };
+        let mut made = targets(&asked, std::slice::from_ref(connector), &config).unwrap();
+        PublishPlan::new(Inputs {
+            target: made.remove(0),
+            found: Found::There {
+                digest: Digest::of(b"there"),
+                platforms: Platform::ALL.to_vec(),
+                missing: Vec::new(),
+            },
+            published: None,
+            platforms: &Platform::ALL,
+            mode: Mode::Real,
+            existing: Existing::Keep,
+            signing: Signing::Off,
+            latest: Latest::Follow,
+            release: ReleaseType::Main,
+            overridden: false,
+            package: Package::None,
+            build: None,
+        })
+    }
+
+    #[test]
+    fn a_panic_fails_its_own_connector_and_says_what_was_done() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(directory.path()).unwrap();
+        let repo = Repo::at(root);
+        let context = Context {
+            resolved: repo.configuration(&[]).unwrap(),
+            repo,
+            engine: Engine::default(),
+            report: &Report::new(),
+        };
+        let server = Server::start(vec![Answer::status(503)]);
+        let port = server.url("/").port().unwrap();
+        let say = |line: &str| panic!("too much was said: {line}");
+        let registries = Registries::new(Credentials::default(), say);
+        let record = RunRecord::start(&root.join("runs"), Mode::Real, &[], "[]").unwrap();
+        let (connector, other) = (connector(), "source-b".parse().unwrap());
+        let sinks = Sinks::new([connector.name.clone(), other].into_iter(), None);
+        let run = Run {
+            context: &context,
+            registries: &registries.with_patience(Policy::NETWORK, Duration::from_secs(5)),
+            builder: None,
+            scans: None,
+            record: &record,
+            sinks: &sinks,
+        };
+        let plan = plan(&connector, format!("127.0.0.1:{port}/airbyte"));
+        let (done, result) = run.execute(&plan, &connector, None);
+        let error = result.unwrap_err().to_string();
+        let start = "a fault of xtask's own: too much was said: ";
+        assert!(error.starts_with(start), "{error}");
+        assert_eq!(done.digest, Some(Digest::of(b"there")));
+        let outputs = serde_json::to_value(sinks.of(&connector.name)).unwrap();
+        assert_eq!(outputs["latest-moved"], "false");
+        let log = record.log_of(&connector.name, "latest");
+        assert!(std::fs::read_to_string(log).unwrap().starts_with(start));
+    }
 
     #[test]
     fn a_tag_is_read_back_without_a_pull() {

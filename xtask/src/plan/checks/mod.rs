@@ -19,8 +19,6 @@ mod security;
 mod tags;
 pub mod tools;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use camino::Utf8PathBuf;
 
 use crate::model::{
@@ -28,6 +26,7 @@ use crate::model::{
     connector_files::ConnectorFiles,
     date::Date,
     finding::{Finding, Severity},
+    problem::caught,
     yaml::{Document, Node, Place, Value},
 };
 pub use documentation::names_version;
@@ -136,7 +135,7 @@ impl Check {
             return Vec::new();
         };
         let name = &subject.files.name;
-        match catch_unwind(AssertUnwindSafe(|| run(subject))) {
+        match caught(|| run(subject)) {
             Ok(defects) => {
                 let finding = |defect| self.finding(name, defect);
                 defects.into_iter().map(finding).collect()
