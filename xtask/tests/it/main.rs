@@ -16,6 +16,7 @@ mod monorepo;
 mod online;
 mod package;
 mod publish;
+mod publish_reports;
 mod python;
 mod sandbox;
 mod seed_bugs;

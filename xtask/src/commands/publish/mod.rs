@@ -127,12 +127,11 @@ pub fn run(context: &mut Context, global: &Global, flags: &Publish) -> Result<Ex
         sinks.set(&one.target.connector, &outputs::of_target(&one.target))?;
     }
     let done = publishing.carry_out(looked, &sinks);
-    // Whatever ended the run, those who read its outputs are told.
-    for name in &names {
-        sinks.close(name)?;
-    }
-    sinks.close_run()?;
-    done
+    // Whatever ended the run, those who read its outputs are told; what ended it is the error then.
+    let closed: Vec<Result<()>> = names.iter().map(|name| sinks.close(name)).collect();
+    let told: Result<()> = closed.into_iter().collect();
+    let told = told.and(sinks.close_run());
+    done.and_then(|exit| told.map(|()| exit))
 }
 
 /// What the parts of one run share.
@@ -200,10 +199,10 @@ impl<'a> Publishing<'a> {
             record: &record.directory,
             connectors: outcomes,
         };
-        let exit = results.report(context, flags)?;
-        results.annotate(context, &connectors)?;
+        let exit = results.report(context, flags);
+        let annotated = results.annotate(context, &connectors);
         check_interrupted()?;
-        Ok(exit)
+        exit.and_then(|exit| annotated.map(|()| exit))
     }
 
     /// Gives docker the environment's credentials for the registries that it will pull from.

@@ -184,7 +184,7 @@ impl Outcome {
 const HEADER: [&str; 6] = ["connector", "version", "action", "digest", "time", "reason"];
 
 impl Results<'_> {
-    /// Prints the run, writes it into its record and the step summary, and says how the process ends.
+    /// Prints the run, then writes it into its record and the step summary, and says how the process ends.
     pub fn report(&self, context: &Context, flags: &Publish) -> Result<Exit> {
         let rows: Vec<Vec<String>> = self.connectors.iter().map(Outcome::row).collect();
         for outcome in &self.connectors {
@@ -197,14 +197,11 @@ impl Results<'_> {
                 context.report.error(error);
             }
         }
-        let text = serde_json::to_string_pretty(self).context("write the results as JSON")?;
-        files::write(&self.record.join("results.json"), &(text + "\n"))?;
         if flags.output.json {
             context.report.json(self)?;
         } else if !rows.is_empty() {
             context.report.result(table(&HEADER, &rows));
         }
-        github::add_to_summary(&markdown(self.mode, &rows))?;
         let failed = self
             .connectors
             .iter()
@@ -217,6 +214,10 @@ impl Results<'_> {
             ));
         }
         context.report.note(format_args!("record: {}", self.record));
+        // By now all is printed: files need a disk that has room.
+        let text = serde_json::to_string_pretty(self).context("write the results as JSON")?;
+        let written = files::write(&self.record.join("results.json"), &(text + "\n"));
+        written.and(github::add_to_summary(&markdown(self.mode, &rows)))?;
         let exits = self.connectors.iter().map(Outcome::exit);
         Ok(exits.max().unwrap_or(Exit::Success))
     }
