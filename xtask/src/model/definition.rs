@@ -134,6 +134,7 @@ enum ExternalDocumentation {
     ApiReference,
     ApiReleaseHistory,
     AuthenticationGuide,
+    CodeRepository,
     DataModelReference,
     DeveloperCommunity,
     MigrationGuide,
@@ -141,6 +142,7 @@ enum ExternalDocumentation {
     Other,
     PermissionsScopes,
     RateLimits,
+    SpecRepository,
     SqlReference,
     StatusPage,
 }
@@ -209,6 +211,20 @@ struct ConnectorTestSuiteOptions {
     suite: Suite,
     test_secrets: Option<Vec<Secret>>,
     test_connections: Option<Vec<TestConnection>>,
+    scenarios: Option<Vec<SmokeTestScenario>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct SmokeTestScenario {
+    name: String,
+    config_file: Option<String>,
+    config_settings: Option<BTreeMap<String, IgnoredAny>>,
+    expect_failure: Option<bool>,
+    only_streams: Option<Vec<String>>,
+    exclude_streams: Option<Vec<String>>,
+    suggested_streams_only: Option<bool>,
+    configured_catalog_path: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -221,6 +237,8 @@ enum Suite {
     Acceptance,
     #[serde(rename = "liveTests")]
     Live,
+    #[serde(rename = "smokeTests")]
+    Smoke,
 }
 
 #[derive(Debug, Deserialize)]
@@ -262,6 +280,7 @@ struct RegistryOverride {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct RegistryOverrides {
     enabled: bool,
+    public: Option<bool>,
     name: Option<String>,
     docker_repository: Option<String>,
     docker_image_tag: Option<String>,
@@ -302,6 +321,7 @@ struct Normalization {
 struct ConnectorReleases {
     rollout_configuration: Option<RolloutConfiguration>,
     breaking_changes: Option<BTreeMap<VersionKey, VersionBreakingChange>>,
+    unsafe_downgrades: Option<BTreeMap<VersionKey, UnsafeDowngrade>>,
     migration_documentation_url: Option<Url>,
 }
 
@@ -309,9 +329,35 @@ struct ConnectorReleases {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct RolloutConfiguration {
     enable_progressive_rollout: Option<bool>,
+    default_rollout_mode: Option<RolloutMode>,
+    autopilot_config: Option<AutopilotConfig>,
+    // Airbyte had these three until 2026.
     initial_percentage: Option<Percentage>,
     max_percentage: Option<Percentage>,
     advance_delay_minutes: Option<DelayMinutes>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RolloutMode {
+    Manual,
+    Autopilot,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct AutopilotConfig {
+    auto_start: Option<bool>,
+    auto_promote_stages: Option<bool>,
+    strategy: Option<RolloutStrategy>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RolloutStrategy {
+    Fast,
+    Slow,
+    Default,
 }
 
 #[derive(Debug, Deserialize)]
@@ -321,7 +367,15 @@ struct VersionBreakingChange {
     message: String,
     deadline_action: Option<DeadlineAction>,
     migration_documentation_url: Option<Url>,
+    is_breaking: Option<bool>,
+    safe_to_downgrade: Option<bool>,
     scoped_impact: Option<AtLeastOne<StreamScope>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UnsafeDowngrade {
+    message: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -407,6 +461,7 @@ struct PyPi {
 #[derive(Debug, Deserialize)]
 struct GeneratedFields {
     git: Option<GitInfo>,
+    release: Option<ReleaseInfo>,
     source_file_info: Option<SourceFileInfo>,
     metrics: Option<ConnectorMetrics>,
     #[serde(rename = "sbomUrl")]
@@ -420,6 +475,57 @@ struct GitInfo {
     commit_timestamp: Option<Timestamp>,
     commit_author: Option<String>,
     commit_author_email: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReleaseInfo {
+    source: ReleaseSource,
+    pr_number: Option<OrNull<i64>>,
+    pr_url: Option<OrNull<String>>,
+    pr_author_id: Option<OrNull<i64>>,
+    pr_author_login: Option<OrNull<String>>,
+    pr_author_type: Option<OrNull<AccountType>>,
+    pr_author_association: Option<OrNull<String>>,
+    pr_merged_by_login: Option<OrNull<String>>,
+    pr_merged_by_type: Option<OrNull<AccountType>>,
+    attributed_to: Option<OrNull<String>>,
+    attributed_to_kind: Option<OrNull<AttributedTo>>,
+    merge_commit_sha: Option<OrNull<String>>,
+    merged_at: Option<OrNull<Timestamp>>,
+    released_at: Option<OrNull<Timestamp>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum ReleaseSource {
+    Publish,
+    GitBackfill,
+    Prerelease,
+    Changelog,
+}
+
+#[derive(Debug, Deserialize)]
+enum AccountType {
+    User,
+    Bot,
+    Unknown,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum AttributedTo {
+    Maintainer,
+    Bot,
+    Other,
+}
+
+/// Null is a value here.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum OrNull<T> {
+    Value(T),
+    Null,
 }
 
 /// Open.

@@ -8,7 +8,7 @@ use crate::{
     model::{
         connector_files::{self, ConnectorFiles},
         finding::Severity,
-        yaml::{Document, Node, Place},
+        yaml::{Document, Entry, Node, Place},
     },
     plan::changelog,
 };
@@ -32,7 +32,7 @@ pub const CHECKS: &[Check] = &[
         id: "migration-guide",
         description: "the migration guide has its title and a heading for each breaking version, newest first",
         severity: Severity::Error,
-        applies: "ab_internal.sl >= 100 (the default) with breakingChanges",
+        applies: "ab_internal.sl >= 100 (the default) with breakingChanges; those with `isBreaking: false` may be left out",
         run: Run::Connector(migration_guide),
     },
     Check {
@@ -118,9 +118,11 @@ pub fn names_version(text: &str, version: &str) -> bool {
 }
 
 fn migration_guide(subject: &Subject) -> Vec<Defect> {
-    let changes = release::breaking_changes(subject);
-    let mut versions: Vec<Version> = changes
+    let (optional, needed): (Vec<&Entry>, Vec<&Entry>) = release::breaking_changes(subject)
         .iter()
+        .partition(|change| release::is_annotation(change));
+    let needed = needed.iter();
+    let mut versions: Vec<Version> = needed
         .filter_map(|change| Version::parse(&change.key).ok())
         .collect();
     if versions.is_empty() || subject.support_rank() < DOCUMENTED {
@@ -147,11 +149,17 @@ fn migration_guide(subject: &Subject) -> Vec<Defect> {
         let help = format!("begin with `# {name} Migration Guide`");
         defects.push(defect(&path, 1, message, help));
     }
-    defects.extend(upgrade_headings(&path, text, &versions));
+    let optional: Vec<&str> = optional.iter().map(|change| change.key.as_str()).collect();
+    defects.extend(upgrade_headings(&path, text, &versions, &optional));
     defects
 }
 
-fn upgrade_headings(path: &Utf8Path, text: &str, versions: &[Version]) -> Option<Defect> {
+fn upgrade_headings(
+    path: &Utf8Path,
+    text: &str,
+    versions: &[Version],
+    optional: &[&str],
+) -> Option<Defect> {
     let heading = |line: &str| {
         line.strip_prefix("## Upgrading to ")
             .map(|rest| rest.trim().to_owned())
@@ -160,6 +168,7 @@ fn upgrade_headings(path: &Utf8Path, text: &str, versions: &[Version]) -> Option
         .lines()
         .zip(1..)
         .filter_map(|(line, number)| Some((heading(line)?, number)))
+        .filter(|(version, _)| !optional.contains(&version.as_str()))
         .collect();
     let expected: Vec<String> = versions.iter().map(Version::to_string).collect();
     if found.iter().map(|(version, _)| version).eq(&expected) {

@@ -135,14 +135,20 @@ fn schema_defects(subject: &Subject, root: &Node) -> Vec<Defect> {
     defects
 }
 
-/// The one mapping whose keys have a form of their own.
-const BREAKING_CHANGES: &str = "/data/releases/breakingChanges";
+/// The mappings whose keys are versions.
+const BY_VERSION: [&str; 2] = [
+    "/data/releases/breakingChanges",
+    "/data/releases/unsafeDowngrades",
+];
 
 /// One message for each thing to put right.
 fn explain(subject: &Subject, root: &Node, misfit: &Misfit) -> Vec<Defect> {
-    let pointer = match misfit.why {
-        Why::KeyName(_) => BREAKING_CHANGES,
-        _ => &misfit.pointer,
+    let pointer = match &misfit.why {
+        Why::KeyName(key) => {
+            let has_it = |at: &&&str| root.at_pointer(at).entry(key).is_some();
+            BY_VERSION.iter().find(has_it).unwrap_or(&"")
+        }
+        _ => misfit.pointer.as_str(),
     };
     let node = root.at_pointer(pointer);
     let path = pointer.trim_start_matches('/').replace('/', ".");
@@ -183,19 +189,21 @@ fn explain(subject: &Subject, root: &Node, misfit: &Misfit) -> Vec<Defect> {
 }
 
 fn unknown_key(subject: &Subject, entry: &Entry, pointer: &str) -> Defect {
-    let mut parts: Vec<&str> = pointer.split('/').skip(1).collect();
-    parts.push(&entry.key);
-    let whole = parts.join(".");
-    // A setting names no member of a list, and no version.
-    let versions = parts.iter().position(|part| *part == "breakingChanges");
-    for (index, part) in parts.iter_mut().enumerate() {
-        if part.parse::<usize>().is_ok() || versions.is_some_and(|versions| index == versions + 1) {
-            *part = "*";
-        }
-    }
-    let help = format!(
-        "remove it or correct its name; to allow it add `{}` to `checks.metadata-keys` in Cargo.toml",
+    let path = |general: fn(&str) -> &str| {
+        let around = pointer.split('/').skip(1).map(general);
+        let parts: Vec<&str> = around.chain([entry.key.as_str()]).collect();
         parts.join(".")
+    };
+    let whole = path(|part| part);
+    // A setting names no member of a list, and no version; only those begin with a digit.
+    let setting = path(
+        |part| match part.starts_with(|c: char| c.is_ascii_digit()) {
+            true => "*",
+            false => part,
+        },
+    );
+    let help = format!(
+        "remove it or correct its name; to allow it add `{setting}` to `checks.metadata-keys` in Cargo.toml"
     );
     subject.in_file(METADATA, entry.at, format!("{whole}: unknown key"), help)
 }

@@ -21,7 +21,7 @@ pub const CHECKS: &[Check] = &[
         id: "breaking-change-deadline",
         description: "upgradeDeadline lies more than 7 days ahead",
         severity: Severity::Error,
-        applies: "a version with an entry in breakingChanges that is not released yet: not on the registry, not at the merge base",
+        applies: "a version with an entry in breakingChanges (but `isBreaking: false`) that is not released yet: not on the registry, not at the merge base",
         run: Run::Connector(deadline),
     },
     Check {
@@ -69,6 +69,11 @@ pub fn breaking_changes<'a>(subject: &Subject<'a>) -> &'a [Entry] {
         .map_or(&[], Node::entries)
 }
 
+/// Whether an entry of releases.breakingChanges only says something of its version, and asks nothing of users.
+pub fn is_annotation(change: &Entry) -> bool {
+    change.value.get("isBreaking").and_then(Node::boolean) == Some(false)
+}
+
 fn major_version(subject: &Subject) -> Vec<Defect> {
     let Some(version) = subject.version().filter(is_major) else {
         return Vec::new();
@@ -105,7 +110,7 @@ fn deadline(subject: &Subject) -> Vec<Defect> {
     }
     let entry = breaking_changes(subject)
         .iter()
-        .find(|change| change.key == version);
+        .find(|change| change.key == version && !is_annotation(change));
     let deadline = entry.and_then(|change| change.value.get("upgradeDeadline"));
     let Some((node, date)) =
         deadline.and_then(|node| Some((node, node.text()?.parse::<Date>().ok()?)))

@@ -36,6 +36,16 @@ const GOOD: &str = r#"data:
     - suite: liveTests
       testConnections:
         - {name: one, id: 73abc3a9}
+    - suite: smokeTests
+      scenarios:
+        - name: oauth
+          configFile: secrets/oauth.json
+          configSettings: {region: eu}
+          expectFailure: false
+          onlyStreams: [users]
+          excludeStreams: [events]
+          suggestedStreamsOnly: false
+          configuredCatalogPath: catalog.json
   connectorType: source
   definitionId: dfd88b22-b603-4c3d-aad7-3701784586b1
   dockerImageTag: 10.0.0
@@ -47,12 +57,29 @@ const GOOD: &str = r#"data:
       url: https://example.com/reference
       type: api_reference
       requiresLogin: true
+    - {title: Code, url: "https://example.com/code", type: code_repository}
+    - {title: Spec, url: "https://example.com/spec", type: spec_repository}
   generated:
     git:
       commit_sha: abc
       commit_timestamp: "2026-01-02T03:04:05Z"
       commit_author: someone
       commit_author_email: someone@example.com
+    release:
+      source: git-backfill
+      pr_number: 7
+      pr_url: https://example.com/pull/7
+      pr_author_id: 8
+      pr_author_login: someone
+      pr_author_type: User
+      pr_author_association: MEMBER
+      pr_merged_by_login: robot
+      pr_merged_by_type: Bot
+      attributed_to: someone
+      attributed_to_kind: maintainer
+      merge_commit_sha: null
+      merged_at: "2026-01-02T03:04:05Z"
+      released_at: null
     source_file_info:
       metadata_etag: a
       metadata_file_path: b
@@ -77,6 +104,7 @@ const GOOD: &str = r#"data:
   registryOverrides:
     cloud:
       enabled: true
+      public: false
     oss:
       enabled: true
       name: Good
@@ -100,6 +128,8 @@ const GOOD: &str = r#"data:
     migrationDocumentationUrl: https://example.com/migrate
     rolloutConfiguration:
       enableProgressiveRollout: false
+      defaultRolloutMode: autopilot
+      autopilotConfig: {autoStart: true, autoPromoteStages: false, strategy: slow}
       initialPercentage: 5
       maxPercentage: 50
       advanceDelayMinutes: 30
@@ -109,12 +139,16 @@ const GOOD: &str = r#"data:
         upgradeDeadline: "2026-12-31"
         deadlineAction: auto_upgrade
         migrationDocumentationUrl: https://example.com/migrate
+        isBreaking: true
+        safeToDowngrade: false
         scopedImpact:
           - scopeType: stream
             impactedScopes: [users]
       9.0.0:
         message: Something changes.
         upgradeDeadline: 2025-01-31
+    unsafeDowngrades:
+      9.1.0: {message: Rows are stored in another way.}
   remoteRegistries:
     pypi:
       enabled: true
@@ -440,6 +474,16 @@ fn each_of_many_bad_metadata_files_is_caught_by_exactly_one_check() {
         ("    ql: 300", "    ql: 350", SCHEMA),
         ("    sl: 200", "    sl: high", SCHEMA),
         ("suite: unitTests", "suite: unit", SCHEMA),
+        ("Mode: autopilot", "Mode: auto", SCHEMA),
+        ("strategy: slow", "strategy: slowly", SCHEMA),
+        ("autoStart: true", "autostart: true", SCHEMA),
+        ("isBreaking: true", "isBreaking: \"no\"", SCHEMA),
+        ("9.1.0: {message", "9.1.x: {message", SCHEMA),
+        ("9.1.0: {message", "9.1.0: {reason", SCHEMA),
+        ("- name: oauth\n          config", "- config", SCHEMA),
+        ("expectFailure", "expectsFailure", SCHEMA),
+        ("public: false", "public: cloud", SCHEMA),
+        ("source: git-backfill", "source: null", SCHEMA),
         ("type: GSM", "type: VAULT", SCHEMA),
         ("jobType: sync", "jobType: dream", SCHEMA),
         ("cpu_limit: \"4.0\"", "cpu_limit: 4.0", SCHEMA),
@@ -450,7 +494,11 @@ fn each_of_many_bad_metadata_files_is_caught_by_exactly_one_check() {
             "    cloud:\n      enabled: 1",
             SCHEMA,
         ),
-        ("    cloud:\n      enabled: true", "    cloud: {}", SCHEMA),
+        (
+            "    cloud:\n      enabled: true\n      public: false\n",
+            "    cloud: {}\n",
+            SCHEMA,
+        ),
         ("  erdUrl: https://example.com/erd", "  erdUrl: 7", SCHEMA),
         (
             "migrationDocumentationUrl: https://example.com/migrate\n    roll",
@@ -526,8 +574,8 @@ fn each_of_many_bad_metadata_files_is_caught_by_exactly_one_check() {
             "rollout-percentages",
         ),
         (
-            "enableProgressiveRollout: false",
-            "enableProgressiveRollout: true",
+            "enableProgressiveRollout: false\n      defaultRolloutMode: autopilot\n",
+            "enableProgressiveRollout: true\n",
             "release-candidate",
         ),
         (
@@ -659,6 +707,21 @@ fn configuration_adds_keys() {
         "        message:",
         "        owner: a\n        message:"
     ));
+    for (from, setting) in [
+        ("      9.1.0: {", "unsafeDowngrades.*.owner"),
+        ("      9.0.0:\n", "breakingChanges.*.owner"),
+    ] {
+        let to = match from.ends_with('{') {
+            true => format!("{from}owner: a, "),
+            false => format!("{from}        owner: a\n"),
+        };
+        let found = Fixture::good().edit(from, &to).findings();
+        let setting = format!("`data.releases.{setting}`");
+        assert!(found[0].help.contains(&setting), "{found:?}");
+    }
+    let misnamed = Fixture::good().edit("9.1.0: {message", "9.1.x: {message");
+    let line = GOOD.lines().position(|line| line.contains("9.1.0: {"));
+    assert_eq!(Some(misnamed.findings()[0].at.line - 1), line);
     for wrong in ["data.name.x", "data.nowhere.x"] {
         let error = definition::schema_with(&[wrong.to_owned()]).unwrap_err();
         assert!(error.contains(wrong), "{error}");
@@ -668,7 +731,7 @@ fn configuration_adds_keys() {
 #[test]
 fn releases() {
     let good = Fixture::good;
-    let rollout = "    rolloutConfiguration:\n      enableProgressiveRollout: false\n      initialPercentage: 5\n      maxPercentage: 50\n      advanceDelayMinutes: 30\n";
+    let rollout = "    rolloutConfiguration:\n      enableProgressiveRollout: false\n      defaultRolloutMode: autopilot\n      autopilotConfig: {autoStart: true, autoPromoteStages: false, strategy: slow}\n      initialPercentage: 5\n      maxPercentage: 50\n      advanceDelayMinutes: 30\n";
     let rc = |version: &str, configuration: &str| {
         let text = GOOD
             .replace("Tag: 10.0.0", &format!("Tag: {version}"))
@@ -717,6 +780,13 @@ fn releases() {
                 released: Released::Yes,
                 ..good().today("2027-01-01")
             },
+            &[],
+        ),
+        (
+            "an entry that is no breaking change",
+            good()
+                .edit("isBreaking: true", "isBreaking: false")
+                .today("2027-01-01"),
             &[],
         ),
         (
@@ -1060,6 +1130,7 @@ fn pages() {
         fixture.files.name = "source-good-strict-encrypt".to_owned();
         fixture
     };
+    let annotated = || good().edit("isBreaking: true", "isBreaking: false");
     let small = "    sl: 0";
     for (what, fixture, expected) in [
         (
@@ -1143,6 +1214,31 @@ fn pages() {
                 "# Good Migration Guide\n## Upgrading to 9.0.0\n## Upgrading to 10.0.0\n",
             ),
             &["migration-guide"],
+        ),
+        (
+            "what breaks nothing needs no heading",
+            annotated().page(GUIDE_PATH, &GUIDE.replace("## Upgrading to 10.0.0", "")),
+            &[],
+        ),
+        ("and may have one", annotated(), &[]),
+        (
+            "others need theirs",
+            annotated().page(GUIDE_PATH, &GUIDE.replace("9.0.0", "8.0.0")),
+            &["migration-guide"],
+        ),
+        (
+            "where nothing breaks there is no guide",
+            good()
+                .metadata(
+                    &GOOD
+                        .replace("isBreaking: true", "isBreaking: false")
+                        .replace(
+                            "changes.\n        upgradeDeadline: 2025",
+                            "changes.\n        isBreaking: false\n        upgradeDeadline: 2025",
+                        ),
+                )
+                .without_page(GUIDE_PATH),
+            &[],
         ),
         (
             "one missing",
