@@ -136,11 +136,13 @@ fn deadline(subject: &Subject) -> Vec<Defect> {
 
 fn release_candidate(subject: &Subject) -> Vec<Defect> {
     const ROLLOUT: &str = "releases.rolloutConfiguration.enableProgressiveRollout";
+    const ROLLOUT_MODE: &str = "releases.rolloutConfiguration.defaultRolloutMode";
     let Some(version) = subject.version() else {
         return Vec::new();
     };
     let candidate = is_candidate(&version);
     let rollout = subject.field(ROLLOUT);
+    let mode = subject.field(ROLLOUT_MODE);
     let mut defects = Vec::new();
     if candidate && version.major > 0 && (version.minor, version.patch) == (0, 0) {
         defects.push(subject.in_metadata(
@@ -156,11 +158,12 @@ fn release_candidate(subject: &Subject) -> Vec<Defect> {
             "set it to true, or to false to publish the candidate without a rollout",
         ));
     }
-    if rollout.and_then(Node::boolean) == Some(true) && version.pre.is_empty() {
+    // Who states a mode rolls out releases too, as Airbyte does since 2026.
+    if rollout.and_then(Node::boolean) == Some(true) && version.pre.is_empty() && mode.is_none() {
         defects.push(subject.in_metadata(
             ROLLOUT,
             format!("{ROLLOUT}: true, but {version} is no pre-release"),
-            "set it to false, or release a candidate such as 1.2.3-rc.1",
+            "set it to false, release a candidate such as 1.2.3-rc.1, or state defaultRolloutMode beside it",
         ));
     }
     defects

@@ -812,6 +812,14 @@ fn releases() {
             rc("1.2.3-rc.1", "    rolloutConfiguration: {}\n"),
             &["release-candidate"],
         ),
+        (
+            "a release whose mode of rollout is stated",
+            good().edit(
+                "enableProgressiveRollout: false",
+                "enableProgressiveRollout: true",
+            ),
+            &[],
+        ),
         ("false is said too", rc("1.2.3-rc.1", rollout), &[]),
         ("-arch is no candidate", rc("1.2.3-arch", ""), &[]),
         ("-arch is a pre-release", rc("1.2.3-arch", on), &[]),
