@@ -28,6 +28,9 @@ pub struct Bumped {
     pub to: Version,
     /// The files that have it, from the repository's root.
     pub files: Vec<Utf8PathBuf>,
+    /// What enableProgressiveRollout is set to beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enable_progressive_rollout: Option<bool>,
     /// Whether a row was to be added to a changelog that has the version already.
     #[serde(skip)]
     pub had_row: bool,
@@ -97,12 +100,17 @@ pub fn run(context: &Context, flags: &Bump) -> Result<Exit> {
         from,
         to,
         files,
+        enable_progressive_rollout,
         ..
     } in &bumped
     {
         context
             .report
             .result(format_args!("{connector}: {from} -> {to}"));
+        if let Some(value) = enable_progressive_rollout {
+            let set = format_args!("  {}: {value}", bump::ROLLOUT);
+            context.report.result(set);
+        }
         for file in files {
             context.report.result(format_args!("  {file}"));
         }
@@ -121,7 +129,12 @@ pub fn write(
     let directory = &connector.directory;
     let problem = |problem| of(connector, problem);
     let metadata = directory.join("metadata.yaml");
-    edits.edit(&metadata, |text| bump::metadata(text, &to).map_err(problem))?;
+    let mut enable_progressive_rollout = None;
+    edits.edit(&metadata, |text| {
+        let (text, rollout) = bump::metadata(text, &to).map_err(problem)?;
+        enable_progressive_rollout = rollout;
+        Ok::<_, Problem>(text)
+    })?;
     files.push(metadata);
     // That of a manifest-only connector is its tests'.
     if connector.language == Some(Language::Python) {
@@ -144,6 +157,7 @@ pub fn write(
         from: connector.metadata.version.clone(),
         to,
         files,
+        enable_progressive_rollout,
         had_row,
     })
 }

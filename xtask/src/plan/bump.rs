@@ -10,10 +10,11 @@ use super::checks::is_candidate;
 use crate::model::{
     problem::Problem,
     step::Step,
-    yaml::{Document, edit},
+    yaml::{Document, Node, edit},
 };
 
-const ROLLOUT: &str = "releases.rolloutConfiguration.enableProgressiveRollout";
+pub const ROLLOUT: &str = "releases.rolloutConfiguration.enableProgressiveRollout";
+const ROLLOUT_MODE: &str = "releases.rolloutConfiguration.defaultRolloutMode";
 
 /// The version after `now`.
 pub fn next(now: &Version, step: Step) -> Result<Version, Problem> {
@@ -55,31 +56,35 @@ pub fn next(now: &Version, step: Step) -> Result<Version, Problem> {
     Ok(next)
 }
 
-/// metadata.yaml with another version. A first release candidate is rolled out progressively; no release is (Airbyte
-/// refuses `enableProgressiveRollout: true` for one).
-pub fn metadata(text: &str, version: &Version) -> Result<String, Problem> {
+/// metadata.yaml with another version, and what [`ROLLOUT`] is set to beside it. A first release candidate is rolled
+/// out progressively; the release that candidates lead to is not, unless the connector's rollouts are on autopilot
+/// (Airbyte's `bump_version.py`).
+pub fn metadata(text: &str, version: &Version) -> Result<(String, Option<bool>), Problem> {
     let set = |text: &str, path: &str, value| {
         edit::set(text, &format!("data.{path}"), &value)
             .map_err(|flaw| Problem::usage(flaw.in_file("metadata.yaml")).help("write it by hand"))
     };
     let document =
         Document::read(text).map_err(|flaw| Problem::usage(flaw.in_file("metadata.yaml")))?;
-    let rollout = document.root.at_path(&format!("data.{ROLLOUT}"));
-    let rollout = rollout.and_then(|node| node.boolean());
-    let now = document
-        .root
-        .at_path("data.dockerImageTag")
-        .and_then(|node| node.text());
-    let was_candidate = now
-        .and_then(|now| Version::parse(now).ok())
-        .is_some_and(|now| is_candidate(&now));
+    let field = |path: &str| document.root.at_path(&format!("data.{path}"));
+    let rollout = field(ROLLOUT).and_then(Node::boolean);
+    let on_autopilot = field(ROLLOUT_MODE).and_then(Node::text) == Some("autopilot");
+    let now = field("dockerImageTag").and_then(Node::text);
+    let now = now.and_then(|now| Version::parse(now).ok());
+    let was_candidate = now.as_ref().is_some_and(is_candidate);
+    let was_release = now.is_some_and(|now| now.pre.is_empty());
+    let rollout = match (is_candidate(version), rollout) {
+        (true, None) => Some(true),
+        (true, Some(false)) if !was_candidate => Some(true),
+        (false, Some(true)) if !was_release && !on_autopilot => Some(false),
+        _ => None,
+    };
     let text = set(text, "dockerImageTag", json!(version.to_string()))?;
-    match (is_candidate(version), rollout) {
-        (true, None) => set(&text, ROLLOUT, json!(true)),
-        (true, Some(false)) if !was_candidate => set(&text, ROLLOUT, json!(true)),
-        (false, Some(true)) => set(&text, ROLLOUT, json!(false)),
-        _ => Ok(text),
-    }
+    let text = match rollout {
+        Some(value) => set(&text, ROLLOUT, json!(value))?,
+        None => text,
+    };
+    Ok((text, rollout))
 }
 
 /// The base image of a metadata.yaml exchanged for another.
@@ -209,16 +214,24 @@ mod tests {
         let lines =
             "  releases:\n    rolloutConfiguration:\n      enableProgressiveRollout: true\n";
         let (yes, no) = (rollout("true"), rollout("false"));
-        for (from, before, to, after) in [
-            ("1.2.3", "", "1.2.4", ""),
-            ("1.2.3", "", "1.2.4-rc.1", lines),
-            ("1.2.3", &*no, "1.2.4-rc.1", &*yes),
-            ("1.2.4-rc.1", &*no, "1.2.4-rc.2", &*no),
-            ("1.2.4-rc.1", &*yes, "1.2.4", &*no),
-            ("1.2.3", &*no, "1.2.4", &*no),
+        let pilot =
+            |value: &str| format!("{}      defaultRolloutMode: autopilot\n", rollout(value));
+        let (pilot_yes, pilot_no) = (pilot("true"), pilot("false"));
+        for (from, before, to, after, said) in [
+            ("1.2.3", "", "1.2.4", "", None),
+            ("1.2.3", "", "1.2.4-rc.1", lines, Some(true)),
+            ("1.2.3", &*no, "1.2.4-rc.1", &*yes, Some(true)),
+            ("1.2.4-rc.1", &*no, "1.2.4-rc.2", &*no, None),
+            ("1.2.4-rc.1", &*yes, "1.2.4", &*no, Some(false)),
+            ("1.2.4-beta.1", &*yes, "1.2.4", &*no, Some(false)),
+            ("1.2.3", &*no, "1.2.4", &*no, None),
+            ("1.2.3", &*yes, "1.2.4", &*yes, None),
+            ("1.2.3", &*pilot_yes, "2.0.0", &*pilot_yes, None),
+            ("1.2.4-rc.1", &*pilot_yes, "1.2.4", &*pilot_yes, None),
+            ("1.2.3", &*pilot_no, "1.2.4-rc.1", &*pilot_yes, Some(true)),
         ] {
             let edited = metadata(&text(from, before), &Version::parse(to).unwrap()).unwrap();
-            assert_eq!(edited, text(to, after), "{from} {before} {to}");
+            assert_eq!(edited, (text(to, after), said), "{from} {before} {to}");
         }
     }
 

@@ -86,7 +86,9 @@ fn every_file_that_has_the_version_gets_the_next_one() {
     assert_eq!(files(&repo.root()), before);
     let printed = bump(&repo, &arguments).code(0).stdout;
     assert!(
-        printed.starts_with("source-x: 1.2.3 -> 1.2.4-rc.1\n"),
+        printed.starts_with(
+            "source-x: 1.2.3 -> 1.2.4-rc.1\n  releases.rolloutConfiguration.enableProgressiveRollout: true\n"
+        ),
         "{printed}"
     );
     let after = files(&repo.root());
@@ -148,6 +150,7 @@ fn every_file_that_has_the_version_gets_the_next_one() {
         .iter()
         .map(|file| file.as_str().unwrap())
         .collect();
+    assert_eq!(planned[0]["enable_progressive_rollout"], true);
     assert_eq!(listed.len(), expected.len());
     assert!(
         listed.iter().all(|file| expected.contains_key(*file)),
@@ -164,6 +167,8 @@ fn every_file_that_has_the_version_gets_the_next_one() {
             && text.contains("enableProgressiveRollout: false\n"),
         "{text}"
     );
+    let patch = bump(&repo, &["source-x", "patch"]).code(0).stdout;
+    assert!(!patch.contains("enableProgressiveRollout"), "{patch}");
 }
 
 /// A base image's version in another row is none of the connector's.
