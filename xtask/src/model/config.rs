@@ -269,6 +269,8 @@ impl Default for Checks {
             "bootstrap.md",
             "build.gradle",
             "build.gradle.kts",
+            "build_customization.py",
+            "erd",
             "icon.svg",
             "integration_tests",
             "unit_tests",

@@ -78,7 +78,7 @@ fn increment(subject: &Subject) -> Vec<Defect> {
             _ if is_exempt(subject) => return Vec::new(),
             // That is how a release is taken back.
             [only] if *only == METADATA && is_pinned_anew(subject, earlier) => return Vec::new(),
-            [first, rest @ ..] => (
+            changed @ [first, rest @ ..] => (
                 format!(
                     "dockerImageTag: still {now}, the version at the merge base, though {}{first} changed",
                     match rest.len() {
@@ -86,11 +86,16 @@ fn increment(subject: &Subject) -> Vec<Defect> {
                         more => format!("{more} other files and "),
                     }
                 ),
-                match now.pre.is_empty() {
-                    true => {
-                        format!("`cargo xtask connector bump {name} patch` (or minor, major, rc)")
-                    }
-                    false => format!("`cargo xtask connector bump {name} rc` (or release)"),
+                {
+                    let steps = match now.pre.is_empty() {
+                        true => "patch` (or minor, major, rc)",
+                        false => "rc` (or release)",
+                    };
+                    let unless = match changed == [METADATA] && is_built_alike(subject, earlier) {
+                        true => "; ignore this when nothing is to be released again",
+                        false => "",
+                    };
+                    format!("`cargo xtask connector bump {name} {steps}{unless}")
                 },
             ),
         },
@@ -131,6 +136,19 @@ fn is_pinned_anew(subject: &Subject, earlier: &Earlier) -> bool {
     };
     let now = subject.document().map(pins);
     earlier.metadata.iter().any(|then| Some(pins(then)) != now)
+}
+
+/// Whether metadata.yaml asks for the image to be made as it was (its connectorBuildOptions).
+fn is_built_alike(subject: &Subject, earlier: &Earlier) -> bool {
+    let options = |document: &Document| {
+        let options = document.root.at_path("data.connectorBuildOptions");
+        options.map(Node::to_json)
+    };
+    let now = subject.document().map(options);
+    earlier
+        .metadata
+        .iter()
+        .all(|then| Some(options(then)) == now)
 }
 
 fn core(version: &Version) -> (u64, u64, u64) {

@@ -1332,6 +1332,8 @@ fn the_version_is_compared_with_the_merge_base() {
         ("9.1.0", "9.1.0", "metadata.yaml", INCREMENT),
         ("9.1.0", "9.1.0", "unit_tests/test_x.py", &[]),
         ("9.1.0", "9.1.0", "icon.svg", &[]),
+        ("9.1.0", "9.1.0", "erd/discovered_catalog.json", &[]),
+        ("9.1.0", "9.1.0", "build_customization.py", &[]),
         ("9.1.0", "9.1.0", "icon.svg.py", INCREMENT),
         ("9.1.0", "9.1.0", "build.gradle.kts", &[]),
         ("9.1.0", "9.1.0", "src/testFixtures/java/X.java", &[]),
@@ -1361,6 +1363,16 @@ fn the_version_is_compared_with_the_merge_base() {
     expect("lower", exempt(changed("10.1.0", "main.py")), INCREMENT);
     expect("pinned", pinned(changed("10.0.0", "metadata.yaml")), &[]);
     expect("pinned", pinned(changed("10.0.0", "main.py")), INCREMENT);
+    let other_base = edited("python-connector-base:4.0.0", "python-connector-base:3.0.0");
+    for (before, path, may_be_ignored) in [
+        (then("10.0.0"), "metadata.yaml", true),
+        (then("10.0.0"), "main.py", false),
+        (other_base, "metadata.yaml", false),
+    ] {
+        let found = since(&[before], "10.0.0", &[path]).findings();
+        let help = &found[0].help;
+        assert_eq!(help.contains("ignore this"), may_be_ignored, "{found:?}");
+    }
     let two = [then("9.1.0"), then("9.2.0")];
     expect("criss-cross", since(&two, "9.1.1", &[]), INCREMENT);
     expect("new", since(&[], "9.1.1", &["main.py"]), &[]);
