@@ -27,18 +27,22 @@ fn legacy() -> String {
 impl BuildSystem {
     /// Reads a pyproject.toml; without one, or without the table, setuptools is meant (PEP 517).
     pub fn read(pyproject: Option<&str>) -> Result<BuildSystem, String> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "kebab-case")]
-        struct Pyproject {
-            build_system: Option<BuildSystem>,
-        }
-        let read: Pyproject = toml::from_str(pyproject.unwrap_or_default())
+        let document: toml::Table = toml::from_str(pyproject.unwrap_or_default())
             .map_err(|error| format!("build-system: {}", error.message()))?;
-        Ok(read.build_system.unwrap_or_else(|| BuildSystem {
-            requires: vec!["setuptools".to_owned(), "wheel".to_owned()],
-            build_backend: legacy(),
-            backend_path: Vec::new(),
-        }))
+        BuildSystem::of(&document)
+    }
+
+    /// The same of a pyproject.toml that is read already.
+    pub fn of(document: &toml::Table) -> Result<BuildSystem, String> {
+        match document.get("build-system") {
+            Some(table) => (table.clone().try_into())
+                .map_err(|error: toml::de::Error| format!("build-system: {}", error.message())),
+            None => Ok(BuildSystem {
+                requires: vec!["setuptools".to_owned(), "wheel".to_owned()],
+                build_backend: legacy(),
+                backend_path: Vec::new(),
+            }),
+        }
     }
 }
 

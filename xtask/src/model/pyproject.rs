@@ -60,7 +60,7 @@ impl Pyproject {
             dependencies: dependencies(&project, &poetry)?,
             development: development(&document, &poetry)?,
             scripts: scripts(&project, &poetry)?,
-            build: BuildSystem::read(Some(text))?,
+            build: BuildSystem::of(&document)?,
             package_roots: package_roots(&poetry),
             document,
         })

@@ -30,7 +30,7 @@ use crate::model::{
     yaml::{Document, Node, Place, Value},
 };
 pub use documentation::names_version;
-use package::PyProject;
+use package::Packaging;
 pub use release::is_candidate;
 
 pub const METADATA: &str = "metadata.yaml";
@@ -87,7 +87,7 @@ pub struct Earlier {
 #[derive(Debug)]
 pub struct Subject<'a> {
     pub files: &'a ConnectorFiles,
-    pub pyproject: Option<Result<PyProject, Defect>>,
+    pub packaging: Option<Result<Packaging, Defect>>,
     pub today: Date,
     pub released: Released,
     /// How it was before the change that is checked; None where nothing is compared, and for a new connector.
@@ -196,7 +196,7 @@ impl<'a> Subject<'a> {
     pub fn new(files: &'a ConnectorFiles, today: Date, settings: &'a Checks) -> Subject<'a> {
         Subject {
             files,
-            pyproject: PyProject::of(files),
+            packaging: Packaging::of(files),
             today,
             released: Released::Unknown,
             earlier: None,

@@ -1,22 +1,26 @@
 //! How a connector is packaged: pyproject.toml, locks, PyPI, Dockerfile.
 
 use camino::Utf8Path;
+use pep508_rs::PackageName;
 use serde::{Deserialize, de::IgnoredAny};
 use toml::{Spanned, Value};
 
 use super::{Check, Defect, Kind, Released, Run, Subject, tags};
-use crate::model::{
-    connector_files::ConnectorFiles,
-    finding::Severity,
-    lock::content_hash,
-    pyproject::Pyproject,
-    yaml::{Node, Place},
+use crate::{
+    model::{
+        connector_files::ConnectorFiles,
+        finding::Severity,
+        lock::{Lock, Origin, content_hash},
+        pyproject::Pyproject,
+        yaml::{Node, Place},
+    },
+    plan::dependencies::{self, Reason},
 };
 
 pub const CHECKS: &[Check] = &[
     Check {
         id: "lock-file",
-        description: "pyproject.toml and poetry.lock or uv.lock are there and can be read, setup.py is not",
+        description: "pyproject.toml and poetry.lock or uv.lock are there and can be built from, setup.py is not",
         severity: Severity::Error,
         applies: "python and low-code, not released yet",
         run: Run::Connector(lock_file),
@@ -69,12 +73,13 @@ const PYPROJECT: &str = "pyproject.toml";
 const POETRY_LOCK: &str = "poetry.lock";
 const UV_LOCK: &str = "uv.lock";
 
-/// What checks read of a pyproject.toml, with the places; a build reads it with [`Pyproject`], which takes nothing that
-/// it does not understand.
+/// What checks read of a pyproject.toml, with the places.
 #[derive(Debug)]
-pub struct PyProject {
+pub struct Packaging {
     license: Option<(String, Place)>,
     version: Option<(String, Place)>,
+    /// As a build reads it, which takes nothing that it does not understand.
+    understood: Result<Pyproject, String>,
     /// Whether airbyte-cdk is asked for with its extra `file-based`.
     pub file_based_cdk: bool,
 }
@@ -101,14 +106,14 @@ struct Section {
     dependencies: Option<Value>,
 }
 
-impl PyProject {
-    /// None where there is none.
-    pub fn of(files: &ConnectorFiles) -> Option<Result<PyProject, Defect>> {
+impl Packaging {
+    /// None where there is no pyproject.toml.
+    pub fn of(files: &ConnectorFiles) -> Option<Result<Packaging, Defect>> {
         let read = read_toml(files, PYPROJECT)?;
-        Some(read.map(|(text, file)| PyProject::read(text, file)))
+        Some(read.map(|(text, file)| Packaging::read(text, file)))
     }
 
-    fn read(text: &str, file: File) -> PyProject {
+    fn read(text: &str, file: File) -> Packaging {
         let (new, old) = (file.project, file.tool.poetry);
         let file_based_cdk = [&new.dependencies, &old.dependencies]
             .into_iter()
@@ -119,7 +124,8 @@ impl PyProject {
             let at = Place::of(text, value.span().start);
             Some((words(value.get_ref())?, at))
         };
-        PyProject {
+        Packaging {
+            understood: Pyproject::parse(text),
             license: placed(new.license.or(old.license)),
             version: placed(new.version.or(old.version)),
             file_based_cdk,
@@ -181,6 +187,18 @@ fn asks_for_file_based(dependencies: &Value) -> bool {
     }
 }
 
+/// pyproject.toml as a build reads it, or what is wrong with it; None where there is none.
+fn pyproject<'a>(subject: &'a Subject) -> Option<Result<&'a Pyproject, Defect>> {
+    let packaging = match subject.packaging.as_ref()? {
+        Ok(packaging) => packaging,
+        Err(defect) => return Some(Err(defect.clone())),
+    };
+    Some(packaging.understood.as_ref().map_err(|error| {
+        let help = "correct it: no image can be built from it as it is";
+        subject.in_file(PYPROJECT, Place::START, error, help)
+    }))
+}
+
 fn lock_file(subject: &Subject) -> Vec<Defect> {
     if !subject.is_python() || subject.released == Released::Yes {
         return Vec::new();
@@ -210,32 +228,88 @@ fn lock_file(subject: &Subject) -> Vec<Defect> {
             "describe the package in pyproject.toml alone and remove setup.py",
         );
     }
-    match (&subject.pyproject, files.text(PYPROJECT)) {
-        (Some(Err(defect)), _) => defects.push(defect.clone()),
-        (_, Some(text)) => {
-            let refused = Pyproject::parse(text).err().map(|error| {
-                let help = "correct it: no image can be built from it as it is";
-                subject.in_file(PYPROJECT, Place::START, error, help)
-            });
-            defects.extend(refused);
+    let pyproject = pyproject(subject).transpose().unwrap_or_else(|defect| {
+        defects.push(defect);
+        None
+    });
+    // Of two lock files uv.lock counts.
+    let mut lock = None;
+    for (file, parse) in [
+        (POETRY_LOCK, Lock::parse_poetry as fn(&str) -> _),
+        (UV_LOCK, Lock::parse_uv),
+    ] {
+        match read_lock(files, file, parse) {
+            None => {}
+            Some(Ok(read)) => lock = Some(read),
+            Some(Err(defect)) => defects.push(defect),
         }
-        _ => {}
     }
-    let lock = |file| read_toml::<IgnoredAny>(files, file)?.err();
-    defects.extend([POETRY_LOCK, UV_LOCK].into_iter().filter_map(lock));
+    if let (Some(pyproject), Some((text, lock))) = (pyproject, lock) {
+        defects.extend(lock_faults(subject, pyproject, text, &lock));
+    }
     defects
+}
+
+/// A lock file and its text, or what is wrong with it; None where there is none.
+fn read_lock<'a>(
+    files: &'a ConnectorFiles,
+    file: &str,
+    parse: fn(&str) -> Result<Lock, String>,
+) -> Option<Result<(&'a str, Lock), Defect>> {
+    // It is long: where nothing is wrong with it, it is read once.
+    if let Some(text) = files.text(file)
+        && let Ok(lock) = parse(text)
+    {
+        return Some(Ok((text, lock)));
+    }
+    Some(read_toml::<IgnoredAny>(files, file)?.and_then(|(text, _)| {
+        let lock = parse(text).map_err(|message| Defect {
+            file: files.directory.join(file),
+            at: Place::START,
+            message,
+            help: "lock again (`poetry lock` or `uv lock`) and commit the lock file".to_owned(),
+        })?;
+        Ok((text, lock))
+    }))
+}
+
+/// What keeps a build from installing what is locked, as far as it is known without the base image.
+fn lock_faults(subject: &Subject, pyproject: &Pyproject, text: &str, lock: &Lock) -> Vec<Defect> {
+    // `poetry-lock` says it.
+    let is_said = |reason: &Reason| {
+        matches!(reason, Reason::OutOfDate { .. }) && matches!(lock.origin, Origin::Poetry(_))
+    };
+    let defect = |reason: Reason| {
+        let at = reason.package().and_then(|name| place_in_lock(text, name));
+        let at = at.unwrap_or(Place::START);
+        subject.in_file(lock.file_name(), at, reason.to_string(), reason.help())
+    };
+    let faults = dependencies::faults(pyproject, lock).into_iter();
+    faults
+        .filter(|reason| !is_said(reason))
+        .map(defect)
+        .collect()
+}
+
+/// Where a lock names a package that it holds.
+fn place_in_lock(text: &str, package: &PackageName) -> Option<Place> {
+    let names_it = |line: &str| {
+        let name = line.strip_prefix("name = \"");
+        let name = name.and_then(|rest| rest.split('"').next()?.parse::<PackageName>().ok());
+        name.as_ref() == Some(package)
+    };
+    let index = text.lines().position(names_it)?;
+    Some(Place {
+        line: index + 1,
+        column: 1,
+    })
 }
 
 /// `uv lock --check` does the same for a uv.lock, as a tool check.
 fn poetry_lock(subject: &Subject) -> Vec<Defect> {
-    let (Some(lock), Some(pyproject)) = (
-        subject.files.text(POETRY_LOCK),
-        subject.files.text(PYPROJECT),
-    ) else {
-        return Vec::new();
-    };
-    let Ok(pyproject) = Pyproject::parse(pyproject) else {
-        // `lock-file` says so.
+    // `lock-file` says what is not understood.
+    let (Some(lock), Some(Ok(pyproject))) = (subject.files.text(POETRY_LOCK), pyproject(subject))
+    else {
         return Vec::new();
     };
     // Poetry writes it into the last table.
@@ -243,7 +317,7 @@ fn poetry_lock(subject: &Subject) -> Vec<Defect> {
     let found = lock.rfind(key).map(|offset| offset + 1);
     let recorded = found.and_then(|offset| lock[offset..].split('"').nth(1));
     let message = match recorded {
-        Some(recorded) if content_hash::matches(&pyproject, recorded) => return Vec::new(),
+        Some(recorded) if content_hash::matches(pyproject, recorded) => return Vec::new(),
         Some(_) => "it was made from another pyproject.toml: its content-hash is another",
         None => "it has no content-hash",
     };
@@ -257,30 +331,30 @@ fn poetry_lock(subject: &Subject) -> Vec<Defect> {
 }
 
 /// The readable pyproject.toml of a Python connector.
-fn pyproject<'a>(subject: &'a Subject) -> Option<&'a PyProject> {
-    let pyproject = subject.pyproject.as_ref()?.as_ref().ok()?;
-    subject.is_python().then_some(pyproject)
+fn packaging<'a>(subject: &'a Subject) -> Option<&'a Packaging> {
+    let packaging = subject.packaging.as_ref()?.as_ref().ok()?;
+    subject.is_python().then_some(packaging)
 }
 
 fn license_equal(subject: &Subject) -> Vec<Defect> {
-    let (Some(pyproject), Some(license)) = (pyproject(subject), subject.text("license")) else {
+    let (Some(packaging), Some(license)) = (packaging(subject), subject.text("license")) else {
         return Vec::new();
     };
     equal(
         subject,
         "license",
-        &pyproject.license,
+        &packaging.license,
         license,
         str::eq_ignore_ascii_case,
     )
 }
 
 fn version_equal(subject: &Subject) -> Vec<Defect> {
-    let (Some(pyproject), Some(version)) = (pyproject(subject), subject.text("dockerImageTag"))
+    let (Some(packaging), Some(version)) = (packaging(subject), subject.text("dockerImageTag"))
     else {
         return Vec::new();
     };
-    equal(subject, "version", &pyproject.version, version, |a, b| {
+    equal(subject, "version", &packaging.version, version, |a, b| {
         a == b
     })
 }

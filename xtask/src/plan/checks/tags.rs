@@ -80,8 +80,8 @@ fn language_tag(subject: &Subject) -> Vec<Defect> {
 fn cdk_tag(subject: &Subject) -> Vec<Defect> {
     let expected = match subject.kind() {
         Some(Kind::LowCode) => "low-code",
-        Some(Kind::Python) => match &subject.pyproject {
-            Some(Ok(pyproject)) if pyproject.file_based_cdk => "python-file-based",
+        Some(Kind::Python) => match &subject.packaging {
+            Some(Ok(packaging)) if packaging.file_based_cdk => "python-file-based",
             _ => "python",
         },
         _ => return Vec::new(),

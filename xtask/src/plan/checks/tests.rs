@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::model::{
-    connector_files::Content, definition, json_schema::JsonSchema, lock::content_hash,
-    pyproject::Pyproject, random::Random, yaml::Document,
+use crate::{
+    model::{
+        connector_files::Content, definition, json_schema::JsonSchema, lock::content_hash,
+        pyproject::Pyproject, random::Random, yaml::Document,
+    },
+    plan::dependencies::Reason,
 };
 
 const PYPROJECT_TOML: &str = "pyproject.toml";
@@ -180,6 +183,21 @@ const GUIDE: &str =
 const PAGE_PATH: &str = "docs/integrations/sources/good.md";
 const GUIDE_PATH: &str = "docs/integrations/sources/good-migrations.md";
 
+/// A poetry.lock of a pyproject.toml with that content-hash; `more` says more of the one package in it.
+fn poetry_lock(hash: &str, more: &str) -> String {
+    let file = format!(
+        "{{file = \"airbyte_cdk-6.0.0-py3-none-any.whl\", hash = \"sha256:{:064}\"}}",
+        0
+    );
+    let package = format!(
+        "[[package]]\nname = \"airbyte-cdk\"\nversion = \"6.0.0\"\nfiles = [{file}]\n{more}"
+    );
+    let metadata = format!(
+        "[metadata]\nlock-version = \"2.0\"\npython-versions = \"*\"\ncontent-hash = \"{hash}\"\n"
+    );
+    package + &metadata
+}
+
 /// A connector to change.
 #[derive(Clone)]
 struct Fixture {
@@ -219,8 +237,7 @@ impl Fixture {
     fn file(mut self, path: &str, text: &str) -> Fixture {
         if let (PYPROJECT_TOML, Ok(pyproject)) = (path, Pyproject::parse(text)) {
             let hash = content_hash::content_hash(&pyproject, content_hash::Groups::Counted);
-            let lock = format!("[metadata]\ncontent-hash = \"{hash}\"\n");
-            self = self.file("poetry.lock", &lock);
+            self = self.file("poetry.lock", &poetry_lock(&hash, ""));
         }
         self.content(path, Content::Text(text.to_owned()))
     }
@@ -839,22 +856,58 @@ fn packages() {
     let file_based = || good().edit("- cdk:python\n", "- cdk:python-file-based\n");
     let low_code = || good().file("source_good/manifest.yaml", "");
     let lock = good().files.text("poetry.lock").unwrap().to_owned();
+    let hash = lock.split('"').nth_back(1).unwrap();
+    let uv_lock = "version = 1\nrequires-python = \">=3.9\"\n[[package]]\nname = \"source-good\"\nsource = { virtual = \".\" }\n[package.metadata]\nrequires-dist = [{ name = \"airbyte-cdk\", specifier = \">=6,<7\" }]\n";
+    let uv = |text: &str| good().without("poetry.lock").file("uv.lock", text);
+    let git = "[package.source]\ntype = \"git\"\nurl = \"x\"\n";
+    let locked = |more: &str| good().file("poetry.lock", &poetry_lock(hash, more));
     for (what, fixture, expected) in [
         ("no lock", good().without("poetry.lock"), &["lock-file"][..]),
+        ("uv.lock", uv(uv_lock), &[]),
         (
-            "uv.lock",
-            good().without("poetry.lock").file("uv.lock", ""),
+            "a uv.lock of other dependencies",
+            uv(&uv_lock.replace("<7", "<8")),
+            &["lock-file"],
+        ),
+        (
+            "a uv.lock of no package",
+            uv("version = 1\n"),
+            &["lock-file"],
+        ),
+        ("a package from git", locked(git), &["lock-file"]),
+        (
+            "one without a hash",
+            good().file("poetry.lock", &lock.replace("sha256", "md5")),
+            &["lock-file"],
+        ),
+        (
+            "one that the lock does not hold",
+            locked("[package.dependencies]\nrequests = \"*\"\n"),
+            &["lock-file"],
+        ),
+        (
+            "one from git for none of the interpreters that are allowed",
+            locked(
+                "[package.dependencies]\nold = {git = \"x\", markers = \"python_version < '3.8'\"}\n",
+            ),
+            &[],
+        ),
+        (
+            "one from git for some of them is the base image's to say",
+            locked(
+                "[package.dependencies]\nnew = {git = \"x\", markers = \"python_version > '3.10'\"}\n",
+            ),
             &[],
         ),
         (
             "a lock of other dependencies",
-            good().file("poetry.lock", "[metadata]\ncontent-hash = \"0\"\n"),
+            good().file("poetry.lock", &poetry_lock("0", "")),
             &["poetry-lock"],
         ),
         (
             "a lock without a hash",
-            good().file("poetry.lock", ""),
-            &["poetry-lock"],
+            good().file("poetry.lock", &lock.replace("content-hash", "hash")),
+            &["lock-file", "poetry-lock"],
         ),
         (
             "setup.py beside",
@@ -994,6 +1047,16 @@ fn packages() {
     ] {
         expect(what, fixture, expected);
     }
+    // What a build says of it, and where.
+    let found = &locked(git).findings()[0];
+    let direct = Reason::Direct {
+        name: "airbyte-cdk".parse().unwrap(),
+        kind: "git".to_owned(),
+    };
+    assert_eq!(
+        (found.at.line, &found.message, &found.help),
+        (2, &direct.to_string(), &direct.help())
+    );
 }
 
 #[test]

@@ -16,9 +16,10 @@ use crate::model::{
     dependency::Dependency,
     hash::Hash,
     lock::{File, Lock},
+    platform::Platform,
     problem::Problem,
     pyproject::Pyproject,
-    target::Target,
+    target::{Interpreter, PythonVersion, Target},
 };
 
 /// What a connector's image gets installed.
@@ -178,6 +179,40 @@ pub fn plan(
     }
 }
 
+/// What keeps a lock out of every image: out of those with each interpreter that it and pyproject.toml allow. The
+/// platforms' closures are taken to be alike.
+pub fn faults(pyproject: &Pyproject, lock: &Lock) -> Vec<Reason> {
+    // One release stands for all of a minor version.
+    let pythons = (8..=14).map(|minor| PythonVersion {
+        major: 3,
+        minor,
+        patch: 20,
+    });
+    let allowed = pythons.filter(|python| {
+        let constraints = [&pyproject.python, &lock.python];
+        constraints
+            .iter()
+            .all(|one| one.contains(&python.version()))
+    });
+    let mut common: Option<Vec<Reason>> = None;
+    for python in allowed {
+        let target = Target {
+            python,
+            ..Interpreter::USUAL.on(Platform::LinuxAmd64)
+        };
+        let found = Closure::resolve(pyproject, lock, target);
+        let mut found = found.err().unwrap_or_default();
+        found.retain(|reason| {
+            !reason.is_of_base() && common.as_ref().is_none_or(|common| common.contains(reason))
+        });
+        if found.is_empty() {
+            return found;
+        }
+        common = Some(found);
+    }
+    common.unwrap_or_default()
+}
+
 /// What is installed to work on a connector: its image's packages and those of its dependency groups.
 pub fn development(pyproject: &Pyproject, lock: &Lock, target: Target) -> Result<Closure, Problem> {
     Closure::resolve_for(Purpose::Development, pyproject, lock, target)
@@ -202,17 +237,24 @@ fn unlocked(pyproject: &Pyproject, targets: &[Target]) -> Result<Dependencies, P
         let mut pythons = targets.iter().map(|target| target.python.version());
         pythons.all(|python| dependency.python.contains(&python))
     };
+    let mut direct = Vec::new();
     for dependency in pyproject.dependencies.iter().filter(stands) {
-        match dependency.to_pep508() {
-            Ok(text) => requirements.push(text),
-            Err(error) => wrong.push(error),
+        let name = dependency.name.clone();
+        match (dependency.direct.clone(), dependency.to_pep508()) {
+            (Some(kind), _) => direct.push(Reason::Direct { name, kind }),
+            (None, Ok(text)) => requirements.push(text),
+            (None, Err(error)) => wrong.push(error),
         }
     }
-    if wrong.is_empty() {
+    if wrong.is_empty() && direct.is_empty() {
         return Ok(Dependencies::Unlocked { requirements });
     }
-    Err(Problem::usage(format!("pyproject.toml: {}", wrong.join("\n")))
-        .help("lock the dependencies with `uv lock` or `poetry lock`, or say them in one requirement each"))
+    let mut help: Vec<String> = direct.iter().map(Reason::help).collect();
+    if !wrong.is_empty() {
+        help.push("lock the dependencies with `uv lock` or `poetry lock`, or say them in one requirement each".to_owned());
+    }
+    wrong.extend(direct.iter().map(Reason::to_string));
+    Err(Problem::usage(format!("pyproject.toml: {}", wrong.join("\n"))).help(help.join("\n")))
 }
 
 #[cfg(test)]

@@ -72,6 +72,32 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// The package that it is about.
+    pub fn package(&self) -> Option<&PackageName> {
+        match self {
+            Reason::PackagePython { name, .. }
+            | Reason::Missing { name, .. }
+            | Reason::NoVersion { name, .. }
+            | Reason::Ambiguous { name, .. }
+            | Reason::Direct { name, .. }
+            | Reason::NoFile { name, .. }
+            | Reason::NoHash { name, .. }
+            | Reason::Yanked { name, .. } => Some(name),
+            Reason::OutOfDate { .. } | Reason::Python { .. } | Reason::Target { .. } => None,
+        }
+    }
+
+    /// Whether it is told from the base image, and not from the lock alone.
+    pub fn is_of_base(&self) -> bool {
+        matches!(
+            self,
+            Reason::Python { .. }
+                | Reason::PackagePython { .. }
+                | Reason::NoFile { .. }
+                | Reason::Target { .. }
+        )
+    }
+
     /// The next step.
     pub fn help(&self) -> String {
         match self {

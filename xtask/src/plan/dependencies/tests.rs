@@ -625,6 +625,13 @@ fn without_a_lock_the_requirements_are_told() {
     )
     .unwrap_err();
     assert_eq!(problem.message.lines().count(), 3, "{}", problem.message);
+    // A lock would change nothing.
+    let direct = poetry("b = {git = \"x\"}");
+    let problem = plan(&direct, None, &[target(AMD64)]).unwrap_err();
+    assert_eq!(
+        problem.help.as_deref(),
+        Some("publish b to a package index and depend on a version of it")
+    );
 }
 
 const UV_PYPROJECT: &str = "[project]\nname = \"source-x\"\nversion = \"1\"\nrequires-python = \">=3.10,<3.13\"\n\
