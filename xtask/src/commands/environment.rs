@@ -15,6 +15,7 @@ use crate::{
         image::ImageRef,
         lock::Lock,
         platform::Platform,
+        problem::Problem,
         pyproject::Pyproject,
         target::Interpreter,
     },
@@ -39,7 +40,7 @@ pub enum Tooling {
         environment: PythonEnvironment,
         variables: Vec<(String, String)>,
     },
-    /// There is nothing to install from: why.
+    /// The connector asks for none: why.
     Missing(String),
 }
 
@@ -54,7 +55,8 @@ impl<'a> Environments<'a> {
         })
     }
 
-    /// The environment of a connector, made when its lock changed since the last time.
+    /// The environment of a connector, made when its lock changed since the last time. Packages that are asked for and
+    /// not locked are an error, as a stale lock is.
     pub fn of(&self, connector: &Connector) -> Result<Tooling> {
         let root = &self.context.repo.root;
         let place = packaged_in(connector);
@@ -64,7 +66,11 @@ impl<'a> Environments<'a> {
             )));
         };
         let Some(lock) = lock else {
-            return Ok(Tooling::Missing(format!("{place} has no lock file")));
+            return Err(Problem::usage(format!("{place} has no lock file"))
+                .help(format!(
+                    "run `uv lock` or `poetry lock` in {place}, and commit the lock file"
+                ))
+                .into());
         };
         let environment =
             PythonEnvironment::at(self.context.repo.work(&connector.name).join("environment"));

@@ -134,7 +134,7 @@ struct Bench<'a> {
     connector: &'a Connector,
     poe: Poe<'a>,
     tasks: BTreeSet<String>,
-    tooling: Tooling,
+    tooling: Result<Tooling>,
 }
 
 impl<'a> Bench<'a> {
@@ -155,8 +155,10 @@ impl<'a> Bench<'a> {
             .iter()
             .any(|tool| tool.task().is_some_and(|task| tasks.contains(task)));
         let tooling = match wanted {
-            true => environments.of(connector)?,
-            false => Tooling::Missing("it defines none of the poe tasks".to_owned()),
+            true => environments.of(connector),
+            false => Ok(Tooling::Missing(
+                "it defines none of the poe tasks".to_owned(),
+            )),
         };
         Ok(Bench {
             context,
@@ -173,11 +175,12 @@ impl<'a> Bench<'a> {
             return Outcome::Skipped(format!("it defines no poe task `{task}`"));
         }
         match &self.tooling {
-            Tooling::Missing(why) => Outcome::Skipped(why.clone()),
-            Tooling::Ready {
+            Err(error) => Outcome::Unknown(Problem::again(error).into()),
+            Ok(Tooling::Missing(why)) => Outcome::Skipped(why.clone()),
+            Ok(Tooling::Ready {
                 environment,
                 variables,
-            } => self
+            }) => self
                 .mend(tool, variables, mending)
                 .and_then(|()| self.run(tool, task, environment, variables, check))
                 .unwrap_or_else(Outcome::Unknown),

@@ -203,6 +203,28 @@ fn a_stale_lock_is_a_finding_and_makes_no_environment() {
 }
 
 #[test]
+fn a_missing_lock_is_unknown_to_the_tasks_that_there_are() {
+    let repo = with_tasks("format-check true\ntest-unit-tests true\n");
+    std::fs::remove_file(repo.root().join(DIRECTORY).join("poetry.lock")).unwrap();
+    let document = check(&repo, &ONLY)
+        .code(3)
+        .says(&format!("{DIRECTORY} has no lock file"))
+        .says("help: run `uv lock` or `poetry lock`")
+        .says("source-py: lint is skipped: it defines no poe task `lint-check`")
+        .json();
+    let reasons: Vec<_> = document["not_run"].as_array().unwrap().iter().collect();
+    let of = |check: &str| &reasons.iter().find(|one| one["check"] == check).unwrap()["reason"];
+    assert_eq!(
+        ["format", "lint", "unit-tests"].map(of),
+        ["unknown", "skipped", "unknown"]
+    );
+    assert!(!repo.log().contains("pip install"));
+    // Where nothing is asked for nothing is missing.
+    std::fs::remove_file(repo.root().join(DIRECTORY).join("pyproject.toml")).unwrap();
+    check(&repo, &ONLY).code(0).says("there is no");
+}
+
+#[test]
 fn a_uv_lock_is_checked_by_uv() {
     let only = ["--only", "uv-lock", "--output-format", "json"];
     let repo = with_tasks("").file(&format!("{DIRECTORY}/uv.lock"), "version = 1\n");
