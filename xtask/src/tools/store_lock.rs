@@ -19,9 +19,15 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Held until it is dropped.
 #[derive(Debug)]
-pub struct StoreLock(
-    #[allow(dead_code, reason = "the lock ends when the file is closed")] Option<File>,
-);
+pub struct StoreLock(Option<File>);
+
+impl Drop for StoreLock {
+    /// A program that another thread starts meanwhile has the file open until it runs, and with it the lock.
+    fn drop(&mut self) {
+        // Where that fails the lock ends when the last one closes the file.
+        let _ = self.0.as_ref().map(File::unlock);
+    }
+}
 
 impl StoreLock {
     /// For who takes from `store`; waits for who clears it. A store that can't be written to, and has no lock that can be
@@ -94,6 +100,17 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn a_lock_ends_also_while_a_program_that_starts_has_it_open() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Utf8Path::from_path(directory.path()).unwrap();
+        let lock = StoreLock::alone(store).unwrap().unwrap();
+        let _as_a_fork_has_it = lock.0.as_ref().unwrap().try_clone().unwrap();
+        assert!(StoreLock::alone(store).unwrap().is_none());
+        drop(lock);
+        assert!(StoreLock::alone(store).unwrap().is_some());
+    }
 
     #[test]
     fn a_lock_that_can_only_be_read_is_held_too() {
