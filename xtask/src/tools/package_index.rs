@@ -453,6 +453,8 @@ fn denied(error: anyhow::Error, url: &Url) -> anyhow::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
     use crate::tools::index_addresses::Login;
     use crate::tools::test_server::{Answer, Server};
@@ -504,7 +506,7 @@ mod tests {
             address: server.url("/simple/"),
             login: authorization.map(|value| Login::Known(Secret(value.to_owned()))),
         };
-        let client = PackageIndex::of(vec![index], Duration::from_millis(300), FAST);
+        let client = PackageIndex::of(vec![index], server.patience, FAST);
         let mut target = tempfile::tempfile().unwrap();
         let result = client.fetch(wanted, &mut target);
         let mut bytes = Vec::new();
@@ -524,14 +526,7 @@ mod tests {
     fn faults_that_pass_are_tried_again() {
         let wanted = locked(b"hello");
         let hash = &wanted.hashes[0];
-        for (name, fault) in [
-            ("busy", Answer::status(429).header("Retry-After: 0")),
-            ("broken", Answer::status(500)),
-            ("truncated", file("hello").cut(2)),
-            ("stalled", file("hello").cut(2).stalled()),
-            ("silent", file("hello").cut(0).stalled()),
-            ("hung up", Answer::hang_up()),
-        ] {
+        let meet = |name, fault| {
             let answers = vec![page(Some(hash)), fault, file("hello")];
             let (result, bytes, requests) = fetch(answers, &wanted, None);
             let fetched = result.unwrap_or_else(|error| panic!("{name}: {error:#}"));
@@ -547,7 +542,19 @@ mod tests {
                 ["/simple/a-b/", file, file],
                 "{name}"
             );
-        }
+        };
+        thread::scope(|scope| {
+            for (name, fault) in [
+                ("busy", Answer::status(429).header("Retry-After: 0")),
+                ("broken", Answer::status(500)),
+                ("truncated", file("hello").cut(2)),
+                ("stalled", file("hello").cut(2).stalled()),
+                ("silent", file("hello").cut(0).stalled()),
+                ("hung up", Answer::hang_up()),
+            ] {
+                scope.spawn(move || meet(name, fault));
+            }
+        });
     }
 
     #[test]

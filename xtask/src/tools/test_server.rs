@@ -5,6 +5,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex},
     thread,
+    time::Duration,
 };
 
 use url::Url;
@@ -74,10 +75,15 @@ impl Answer {
 pub struct Server {
     address: SocketAddr,
     requests: Arc<Mutex<Vec<String>>>,
+    /// How long its client is to wait: for an answer that never ends a short time, else longer than a busy machine takes
+    /// for a good one.
+    pub patience: Duration,
 }
 
 impl Server {
     pub fn start(answers: Vec<Answer>) -> Server {
+        let stalls = answers.iter().any(|answer| answer.stalls);
+        let patience = Duration::from_secs(if stalls { 2 } else { 30 });
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -121,7 +127,11 @@ impl Server {
                 }
             }
         });
-        Server { address, requests }
+        Server {
+            address,
+            requests,
+            patience,
+        }
     }
 
     pub fn url(&self, path: &str) -> Url {
