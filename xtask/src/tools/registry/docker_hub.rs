@@ -128,7 +128,7 @@ mod tests {
         let say = |line: &str| said.lock().unwrap().push(line.to_owned());
         let url = server.url("");
         let registries = Registries::new(Credentials::hub("me", "secret"), say)
-            .with_patience(POLICY, Duration::from_secs(2))
+            .with_patience(POLICY, server.patience)
             .with_docker_hub(url.as_str().trim_end_matches('/'));
         let image = format!("{}/airbyte/source-faker", url.authority());
         let repository = registries.repository(&image.parse().unwrap());

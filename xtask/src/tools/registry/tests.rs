@@ -33,8 +33,7 @@ fn call(
     let server = Server::start(answers);
     let said = Mutex::new(Vec::new());
     let say = |line: &str| said.lock().unwrap().push(line.to_owned());
-    let registries =
-        Registries::new(credentials, say).with_patience(POLICY, Duration::from_secs(2));
+    let registries = Registries::new(credentials, say).with_patience(POLICY, server.patience);
     let port = server.url("/").port().unwrap();
     let image: ImageRef = format!("127.0.0.1:{port}/a/b").parse().unwrap();
     let repository = registries.repository(&image);
