@@ -93,7 +93,10 @@ impl<R: Resolver> Resolver for Remembering<R> {
 #[cfg(test)]
 mod tests {
     use std::{
-        sync::atomic::{AtomicUsize, Ordering},
+        sync::{
+            atomic::{AtomicUsize, Ordering},
+            mpsc::{self, Receiver},
+        },
         thread,
     };
 
@@ -101,9 +104,12 @@ mod tests {
 
     use super::*;
 
-    /// Knows `there.example` alone, and takes its time.
-    #[derive(Debug, Default)]
-    struct Slow(AtomicUsize);
+    /// Knows `there.example` alone, and answers once the other end is dropped.
+    #[derive(Debug)]
+    struct Slow {
+        lookups: AtomicUsize,
+        held: Mutex<Receiver<()>>,
+    }
 
     impl Resolver for Slow {
         fn resolve(
@@ -112,8 +118,8 @@ mod tests {
             _: &Config,
             _: NextTimeout,
         ) -> Result<ResolvedSocketAddrs, Error> {
-            self.0.fetch_add(1, Ordering::SeqCst);
-            thread::sleep(Duration::from_millis(200));
+            self.lookups.fetch_add(1, Ordering::SeqCst);
+            let _ = self.held.lock().unwrap().recv();
             match uri.host() {
                 Some("there.example") => {
                     let mut addresses = self.empty();
@@ -127,12 +133,15 @@ mod tests {
 
     /// How many of `count` requests at a time got an address, and how many lookups that took.
     fn at_once(address: &str, count: usize) -> (usize, usize) {
-        let resolver = Remembering::over(Slow::default());
+        let (holds, held) = mpsc::channel();
+        let resolver = Remembering::over(Slow {
+            lookups: AtomicUsize::new(0),
+            held: Mutex::new(held),
+        });
+        let lookups = || resolver.inner.lookups.load(Ordering::SeqCst);
         let uri: Uri = address.parse().unwrap();
         let config = Config::default();
-        let barrier = std::sync::Barrier::new(count);
         let ask = || {
-            barrier.wait();
             let timeout = NextTimeout {
                 after: time::Duration::NotHappening,
                 reason: Timeout::Global,
@@ -142,13 +151,22 @@ mod tests {
         };
         let answered = thread::scope(|scope| {
             let threads: Vec<_> = (0..count).map(|_| scope.spawn(ask)).collect();
+            // Each that wants the host holds it, as does the table.
+            let wanted = || {
+                let hosts = resolver.hosts.lock().unwrap();
+                hosts.values().map(Arc::strong_count).sum::<usize>()
+            };
+            while wanted() <= count && lookups() <= 1 {
+                thread::yield_now();
+            }
+            drop(holds);
             threads
                 .into_iter()
                 .map(|thread| thread.join().unwrap())
                 .filter(|ok| *ok)
                 .count()
         });
-        (answered, resolver.inner.0.load(Ordering::SeqCst))
+        (answered, lookups())
     }
 
     #[test]
