@@ -708,11 +708,17 @@ mod tests {
                 // It lives on.
                 let _ = kill_process(Pid::from_raw(left).unwrap(), Signal::KILL);
             }
-            // What nobody reaps stays as a zombie.
-            let stat = || std::fs::read_to_string(format!("/proc/{left}/stat"));
-            while stat().is_ok_and(|stat| !stat.contains(") Z ")) {
-                thread::sleep(TICK.1);
-            }
+            wait_until_gone(left);
+        }
+    }
+
+    /// For a process that was sent a signal. What nobody reaps stays as a zombie.
+    fn wait_until_gone(pid: i32) {
+        let start = Instant::now();
+        let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat"));
+        while stat().is_ok_and(|stat| !stat.contains(") Z ")) {
+            assert!(start.elapsed() < CLEARING, "{pid} was left behind");
+            thread::sleep(TICK.1);
         }
     }
 
