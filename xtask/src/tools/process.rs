@@ -770,14 +770,28 @@ mod tests {
 
     #[test]
     fn memory_is_told_where_it_is_watched() {
-        let script = "x=$(head -c 20000000 /dev/zero | tr '\\0' x); echo ${#x}; sleep 0.02";
-        assert_eq!(program(script).output().unwrap().peak_memory, None);
-        let watched = program(script).watch_memory().output().unwrap();
-        let peak = watched.peak_memory.unwrap_or_default();
-        assert!(
-            !cfg!(target_os = "linux") || (20_000_000..400_000_000).contains(&peak),
-            "{peak}"
-        );
+        // It lives until it was looked at.
+        let peak = |program: Program| program.limit(Duration::ZERO).finish().unwrap().peak_memory;
+        assert_eq!(peak(program("sleep 100000")), None);
+        let watched = peak(program("sleep 100000").watch_memory());
+        assert_eq!(watched.is_some(), cfg!(target_os = "linux"));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn memory_is_the_most_that_a_process_ever_took() {
+        let script = "x=$(head -c 20000000 /dev/zero | tr '\\0' x); x=; echo ready; read y";
+        let mut child = Command::new("sh")
+            .args(["-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut ready = [0; 6];
+        child.stdout.take().unwrap().read_exact(&mut ready).unwrap();
+        let peak = peak_memory(child.id()).unwrap();
+        child.wait().unwrap();
+        assert!((20_000_000..400_000_000).contains(&peak), "{peak}");
     }
 
     #[test]
