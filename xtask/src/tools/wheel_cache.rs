@@ -199,7 +199,7 @@ mod tests {
         for (answers, expected, words) in [
             (vec![listed.clone(), Answer::ok(LAYER, "PK")], good, ""),
             (vec![Answer::status(404)], None, ""),
-            (vec![Answer::status(403)], None, "403"),
+            (vec![Answer::status(403)], None, "status 403"),
             (
                 vec![listed, Answer::ok(LAYER, "other")],
                 None,
