@@ -695,6 +695,11 @@ mod tests {
     fn nothing_is_pruned_while_it_is_kept() {
         let (_directory, store) = store();
         let later = SystemTime::now() + ABANDONED;
+        let kept = key(Scope::Pure, &[]);
+        store.keep_built(&kept, "a.whl", b"a").unwrap();
+        let meanwhile = store.alone(&kept.directory(), || store.prune(later));
+        assert_eq!(meanwhile.unwrap().files, 0);
+        assert_eq!(store.prune(later).unwrap().files, 1);
         let keys: Vec<BuiltKey> = (0..50)
             .map(|n| key(Scope::Pure, &[&n.to_string()]))
             .collect();
