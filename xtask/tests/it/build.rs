@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::monorepo::{CONNECTORS, Finished, Monorepo, metadata};
+use crate::monorepo::{CONNECTORS, Finished, Monorepo, git, metadata};
 
 const BUILD: [&str; 3] = ["connector", "build", "source-a"];
 
@@ -402,10 +402,11 @@ fn a_shallow_clone_dates_no_image_in_silence() {
     repo.commit(".");
     let clone = repo.scratch().join("clone");
     let address = format!("file://{}", repo.root().display());
-    let mut git = std::process::Command::new("git");
-    git.args(["clone", "--quiet", "--depth=1", &address])
-        .arg(&clone);
-    assert!(git.status().unwrap().success());
+    let clone_to = clone.to_str().unwrap();
+    git(
+        &repo.root(),
+        &["clone", "--quiet", "--depth=1", &address, clone_to],
+    );
     let dry = ["connector", "build", "source-a", "--dry-run"];
     let whole = repo.xtask().run(&dry).code(0);
     let shallow = [&["-C", clone.to_str().unwrap()], &dry[..]].concat();

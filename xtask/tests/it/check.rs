@@ -1,12 +1,12 @@
 //! `connector check` as a program: formats, exit codes, exceptions, and the facts of a real fleet.
 
-use std::{collections::BTreeMap, fs, os::unix::fs::symlink, path::Path, process::Command};
+use std::{collections::BTreeMap, fs, os::unix::fs::symlink};
 
 use serde_json::Value;
 
 use crate::{
     fleet::fleet,
-    monorepo::{CONNECTORS, Finished, Monorepo, metadata},
+    monorepo::{CONNECTORS, Finished, Monorepo, git, metadata},
 };
 
 const ICON: &str = "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 1 1\"/>";
@@ -325,18 +325,6 @@ fn what_changed_is_compared_with_the_merge_base() {
     self::check(&repo, &flags)
         .code(0)
         .says("1 connector checked");
-}
-
-fn git(directory: &Path, arguments: &[&str]) {
-    let identity = ["-c", "user.name=n", "-c", "user.email=n@example.com"];
-    let finished = Command::new("git")
-        .current_dir(directory)
-        .args(identity)
-        .args(arguments)
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .output()
-        .unwrap();
-    assert!(finished.status.success(), "{finished:?}");
 }
 
 #[test]

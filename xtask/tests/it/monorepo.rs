@@ -2,8 +2,9 @@
 
 use std::{
     fs,
+    io::Write,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use tempfile::TempDir;
@@ -89,14 +90,13 @@ impl Monorepo {
     pub fn xtask(&self) -> Xtask {
         let fakes = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/fake");
         let path = std::env::join_paths([fakes, "/usr/bin".into(), "/bin".into()]).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let mut command = command(env!("CARGO_BIN_EXE_xtask"), &self.root());
         for (name, _) in std::env::vars() {
             if name.starts_with("XTASK_") || FOREIGN.contains(&name.as_str()) {
                 command.env_remove(name);
             }
         }
         command
-            .current_dir(self.root())
             .env("PATH", path)
             .env(
                 "FAKE_REAL_PATH",
@@ -131,16 +131,12 @@ impl Monorepo {
     /// Commits what is at `path` as the first commit.
     #[track_caller]
     pub fn commit(&self, path: &str) {
-        let identity = ["-c", "user.name=n", "-c", "user.email=n@example.com"];
-        let commit = ["commit", "--quiet", "--message", "one"];
         for arguments in [
-            vec!["init", "--quiet"],
-            vec!["add", "--all", path],
-            [&identity[..], &commit].concat(),
+            &["init", "--quiet"][..],
+            &["add", "--all", path],
+            &["commit", "--quiet", "--message", "one"],
         ] {
-            let mut git = Command::new("git");
-            git.current_dir(self.root()).args(arguments);
-            Finished::from(git.output().unwrap()).code(0);
+            git(&self.root(), arguments);
         }
     }
 
@@ -173,6 +169,50 @@ pub fn metadata(name: &str) -> String {
 metadataSpecVersion: \"1.0\"
 "
     )
+}
+
+/// git with an identity and a default branch of its own, whatever this machine is set up with. What it prints.
+#[track_caller]
+pub fn git(directory: &Path, arguments: &[&str]) -> String {
+    git_reading(directory, arguments, b"")
+}
+
+/// As [`git`], with this on standard input.
+#[track_caller]
+pub fn git_reading(directory: &Path, arguments: &[&str], input: &[u8]) -> String {
+    let mut child = command("git", directory)
+        .args(["-c", "user.name=n", "-c", "user.email=n@example.com"])
+        .args(["-c", "init.defaultBranch=main"])
+        .args(["-c", "protocol.file.allow=always"])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(
+        output.status.success(),
+        "git {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// A program in `directory` that does not hear how this machine, or the job that runs the tests, has git set up.
+pub fn command(program: &str, directory: &Path) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in
+        std::env::vars().filter(|(name, _)| name.starts_with("GITHUB_") || name.starts_with("GIT_"))
+    {
+        command.env_remove(name);
+    }
+    command
+        .current_dir(directory)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1");
+    command
 }
 
 /// One run of xtask to come.

@@ -8,66 +8,12 @@ use std::{
     io::Write,
     os::unix::ffi::OsStrExt,
     path::Path,
-    process::{Command, Stdio},
 };
 
-use crate::monorepo::{CONNECTORS, Finished, Monorepo, metadata};
+use crate::monorepo::{CONNECTORS, Finished, Monorepo, command, git, git_reading, metadata};
 
 /// Path and content of every file.
 type Tree = BTreeMap<Vec<u8>, Vec<u8>>;
-
-fn command(program: &str, directory: &Path) -> Command {
-    let mut command = Command::new(program);
-    for (name, _) in
-        std::env::vars().filter(|(name, _)| name.starts_with("GITHUB_") || name.starts_with("GIT_"))
-    {
-        command.env_remove(name);
-    }
-    command
-        .current_dir(directory)
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_CONFIG_NOSYSTEM", "1");
-    command
-}
-
-/// git with an identity and a default branch of its own, whatever this machine is set up with.
-#[track_caller]
-fn git(directory: &Path, arguments: &[&str]) -> String {
-    git_reading(directory, arguments, b"")
-}
-
-#[track_caller]
-fn git_reading(directory: &Path, arguments: &[&str], input: &[u8]) -> String {
-    let mut child = command("git", directory)
-        .args([
-            "-c",
-            "user.name=n",
-            "-c",
-            "user.email=n@example.com",
-            "-c",
-            "init.defaultBranch=main",
-        ])
-        .args([
-            "-c",
-            "protocol.file.allow=always",
-            "-c",
-            "commit.gpgSign=false",
-        ])
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(input).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(
-        output.status.success(),
-        "git {arguments:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
 
 fn list(root: &Path, arguments: &[&str]) -> Finished {
     list_with(root, arguments, &[])
