@@ -37,6 +37,18 @@ pub fn write_program(path: &Utf8Path, text: &str) -> Result<()> {
         .with_context(|| format!("make {path} a program"))
 }
 
+/// A program for a test to start. Another process writes it: a file that this one has open for writing, and with it
+/// whatever other threads are just starting, can't be run (execve(2), ETXTBSY).
+#[cfg(test)]
+pub fn executable(path: &Utf8Path, text: &str) {
+    let shell = xshell::Shell::new().unwrap();
+    let install = xshell::cmd!(shell, "install -m 755 /dev/stdin {path}");
+    super::process::Program::from(install)
+        .input(text)
+        .output()
+        .unwrap();
+}
+
 /// A file to write anew.
 #[derive(Debug, Clone)]
 pub struct Replacement {

@@ -38,25 +38,21 @@ pub fn of(
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use xshell::{Shell, cmd};
 
     use super::*;
-    use crate::tools::{process::Program, wheel_file::pack};
+    use crate::tools::{files::executable, process::Program, wheel_file::pack};
 
     #[test]
     fn what_the_linker_misses_is_told_on_whichever_stream_it_says_it() {
         let directory = tempfile::tempdir().unwrap();
         let top = Utf8Path::from_path(directory.path()).unwrap();
-        let ldd = top.join("ldd");
         // As that of glibc prints, the path of the library being its last argument.
         let script = "#!/bin/sh\n\
             echo \"$1: /lib/libc.so.6: version \\`GLIBC_2.38' not found (required by $1)\" >&2\n\
             echo '\tlibxml2.so.2 => not found'\n\
             echo '\tlibc.so.6 => /lib/libc.so.6 (0x00)'\n";
-        fs::write(&ldd, script).unwrap();
-        fs::set_permissions(&ldd, fs::Permissions::from_mode(0o755)).unwrap();
+        executable(&top.join("ldd"), script);
         let files = [
             ("a/b.so".to_owned(), b"\x7fELF".to_vec()),
             ("a/c.py".to_owned(), Vec::new()),

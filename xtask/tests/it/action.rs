@@ -1,15 +1,13 @@
 //! The action, run as GitHub's runner does it: inputs become variables, GITHUB_OUTPUT becomes outputs.
 
-use std::{
-    collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command,
-};
+use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
 
 use serde_yaml::{Mapping, Value};
 use tempfile::TempDir;
 
 use crate::{
     end_to_end::publish::Registry,
-    monorepo::{Finished, Monorepo},
+    monorepo::{Finished, Monorepo, executable},
 };
 
 const ACTION: &str = concat!(
@@ -112,11 +110,8 @@ impl Job {
         let directory = tempfile::tempdir().unwrap();
         let programs = directory.path().join("bin");
         let work = directory.path().join("work");
-        fs::create_dir_all(&programs).unwrap();
         fs::create_dir_all(&work).unwrap();
-        let file = programs.join("cargo");
-        fs::write(&file, cargo).unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        executable(&programs.join("cargo"), cargo);
         let path = format!("{}:/usr/bin:/bin", programs.display());
         let record = directory.path().display().to_string();
         Job {

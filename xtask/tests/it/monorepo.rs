@@ -171,6 +171,23 @@ metadataSpecVersion: \"1.0\"
     )
 }
 
+/// Puts a program there. Another process writes it: a file that this one has open for writing, and with it whatever other
+/// threads are just starting, can't be run (execve(2), ETXTBSY).
+#[track_caller]
+pub fn executable(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let mut install = Command::new("install")
+        .args(["-m", "755", "/dev/stdin"])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = install.stdin.take().unwrap();
+    input.write_all(text.as_bytes()).unwrap();
+    drop(input);
+    assert!(install.wait().unwrap().success());
+}
+
 /// git with an identity and a default branch of its own, whatever this machine is set up with. What it prints.
 #[track_caller]
 pub fn git(directory: &Path, arguments: &[&str]) -> String {

@@ -4,13 +4,12 @@ use std::{
     fs,
     io::{BufRead, BufReader, Write},
     net::TcpListener,
-    os::unix::fs::PermissionsExt,
     thread,
 };
 
 use crate::{
     end_to_end::publish::Registry,
-    monorepo::{CONNECTORS, Finished, Monorepo, Xtask, metadata},
+    monorepo::{CONNECTORS, Finished, Monorepo, Xtask, executable, metadata},
 };
 
 const WHEEL: &str = "airbyte_source_py-1.2.3-py3-none-any.whl";
@@ -87,13 +86,8 @@ fn monorepo() -> Monorepo {
         .file(
             &format!("{CONNECTORS}/source-py/pyproject.toml"),
             &project.replace("name = \"source-py\"", "name = \"airbyte-source-py\""),
-        )
-        .file("bin/uv", UV);
-    fs::set_permissions(
-        repo.root().join("bin/uv"),
-        fs::Permissions::from_mode(0o755),
-    )
-    .unwrap();
+        );
+    executable(&repo.root().join("bin/uv"), UV);
     repo
 }
 
@@ -283,9 +277,9 @@ printf '%s\n' "$*" >> "$FAKE_LOG.keyring"
 case "$2" in http*) exit 1 ;; *) echo from-the-keyring ;; esac
 "#;
     let address = guarded_index(&[WHEEL], Some(ANN));
-    let repo = monorepo().file("bin/keyring", KEYRING);
+    let repo = monorepo();
     let program = repo.root().join("bin/keyring");
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    executable(&program, KEYRING);
     let with_user = address.replace("http://", "http://ann@");
     let run = |provider: &str| {
         xtask(&repo, &with_user)

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -10,7 +9,7 @@ use serde_yaml::Value;
 
 use crate::{
     end_to_end::publish::{Registry, one},
-    monorepo::{Finished, Monorepo},
+    monorepo::{Finished, Monorepo, executable},
 };
 
 /// Keeps its arguments; signs with a key or an identity unless $FAKE_COSIGN is set, and ends as that says when it verifies.
@@ -32,10 +31,7 @@ fn publish(registry: &Registry, repo: &Monorepo, variables: &[(&str, &str)]) -> 
 /// A verb of `connector` with a cosign whose calls are kept, and these variables.
 fn with_cosign(repo: &Monorepo, variables: &[(&str, &str)], verb: &[&str]) -> Finished {
     let programs = repo.scratch().join("bin");
-    fs::create_dir_all(&programs).unwrap();
-    let cosign = programs.join("cosign");
-    fs::write(&cosign, COSIGN).unwrap();
-    fs::set_permissions(&cosign, fs::Permissions::from_mode(0o755)).unwrap();
+    executable(&programs.join("cosign"), COSIGN);
     let mut xtask = repo.xtask();
     for name in [
         "COSIGN_PRIVATE_KEY",

@@ -119,10 +119,10 @@ fn parse_changed(text: &str) -> Option<Changed> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt};
+    use std::fs;
 
     use super::*;
-    use crate::tools::git::init;
+    use crate::tools::{files::executable, git::init};
 
     /// Signs and verifies anything, saying so as gpg does.
     const GPG: &str = r#"#!/bin/sh
@@ -166,8 +166,7 @@ esac
         let root = Utf8Path::from_path(root.path()).unwrap();
         repository(root);
         let gpg = root.join(".git/gpg");
-        fs::write(&gpg, GPG).unwrap();
-        fs::set_permissions(&gpg, fs::Permissions::from_mode(0o700)).unwrap();
+        executable(&gpg, GPG);
         let settings = [
             ["config", "gpg.program", gpg.as_str()],
             ["config", "log.showSignature", "true"],

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Write},
     net::TcpListener,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::OnceLock,
@@ -14,7 +14,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{alone, elsewhere, xtask};
-use crate::monorepo::{CONNECTORS, Finished, Monorepo, metadata};
+use crate::monorepo::{CONNECTORS, Finished, Monorepo, executable, metadata};
 
 const NAME: &str = "source-vulnerable";
 
@@ -383,9 +383,7 @@ fn a_scan_that_does_not_run_is_never_taken_for_one_that_found_nothing() {
         let script = format!(
             "#!/bin/sh\ncase \"$*\" in\nversion*) echo '{{\"version\": \"0.110.0\"}}' ;;\n'db update'*) {update} ;;\n'db status'*) {status} ;;\n*) {scan} ;;\nesac\n"
         );
-        let grype = fakes.join("grype");
-        fs::write(&grype, script).unwrap();
-        fs::set_permissions(&grype, fs::Permissions::from_mode(0o755)).unwrap();
+        executable(&fakes.join("grype"), &script);
     };
     let good = format!("echo '{status}'");
     let broken = "echo '{\"valid\": false, \"error\": \"file is not a database\"}'; exit 1";
@@ -440,9 +438,10 @@ fn a_scan_that_does_not_run_is_never_taken_for_one_that_found_nothing() {
 fn without_any_scanner(sandbox: &Vulnerable, fakes: &Path) {
     let tools = sandbox.repo.root().join("target/xtask/tools");
     fs::remove_file(&tools).unwrap();
-    let uv = fakes.join("uv");
-    fs::write(&uv, "#!/bin/sh\ncase \"$*\" in --version) echo 'uv 99.0.0' ;; *) echo 'no route' >&2; exit 1 ;; esac\n").unwrap();
-    fs::set_permissions(&uv, fs::Permissions::from_mode(0o755)).unwrap();
+    executable(
+        &fakes.join("uv"),
+        "#!/bin/sh\ncase \"$*\" in --version) echo 'uv 99.0.0' ;; *) echo 'no route' >&2; exit 1 ;; esac\n",
+    );
     let path = format!("{}:/usr/local/bin:/usr/bin:/bin", fakes.display());
     let arguments = ["--platform", "linux/amd64", "--output-format", "json"];
     let finished = sandbox
