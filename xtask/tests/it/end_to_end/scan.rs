@@ -2,8 +2,8 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
-    net::TcpListener,
+    io::{self, BufRead, BufReader, Write},
+    net::{TcpListener, TcpStream},
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -32,30 +32,35 @@ fn databases() -> &'static str {
         let address = format!("http://{}", listener.local_addr().unwrap());
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-                let request = lines.next().unwrap().unwrap();
-                let _headers = lines
-                    .take_while(|line| line.as_ref().is_ok_and(|l| !l.is_empty()))
-                    .count();
-                let file = if request.contains("latest.json") {
-                    "latest.json"
-                } else {
-                    "vulnerability-db.tar.gz"
-                };
-                let body = fs::read(fixture("vulnerabilities").join(file)).unwrap();
-                let head = format!(
-                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-                    body.len()
-                );
-                stream.write_all(head.as_bytes()).unwrap();
-                if !request.starts_with("HEAD") {
-                    stream.write_all(&body).unwrap();
-                }
+                // A client that hangs up is the client's business.
+                let _ = stream.and_then(give_database);
             }
         });
         address
     })
+}
+
+fn give_database(mut stream: TcpStream) -> io::Result<()> {
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let request = lines.next().transpose()?.unwrap_or_default();
+    let _headers = lines
+        .take_while(|line| line.as_ref().is_ok_and(|l| !l.is_empty()))
+        .count();
+    let file = if request.contains("latest.json") {
+        "latest.json"
+    } else {
+        "vulnerability-db.tar.gz"
+    };
+    let body = fs::read(fixture("vulnerabilities").join(file)).unwrap();
+    let length = body.len();
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    )?;
+    if request.starts_with("HEAD") {
+        return Ok(());
+    }
+    stream.write_all(&body)
 }
 
 /// A repository with the vulnerable connector, on the sandbox's engine.
