@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use serde_json::Value;
 
-use super::{docker, elsewhere, scan::Vulnerable};
+use super::{docker, elsewhere, fresh, scan::Vulnerable};
 use crate::monorepo::{CONNECTORS, Finished};
 
 const STORE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/store/layers");
@@ -29,11 +29,6 @@ fn kept() -> BTreeSet<String> {
     let mut names = names(STORE);
     names.retain(|name| name.ends_with(".json"));
     names
-}
-
-/// A namespace of this run's own: the registry outlives it.
-fn fresh(name: &str) -> String {
-    format!("{name}-{}", std::process::id())
 }
 
 /// Publishes on a base to a namespace of its registry; what the push says it moved: blobs uploaded, their bytes, mounted,
@@ -98,7 +93,7 @@ fn after_a_base_bump_only_configurations_are_uploaded_and_no_package_is_installe
     let _turn = elsewhere();
     let sandbox = Vulnerable::new();
     let base = sandbox.stand_in("airbyte/python-connector-base");
-    let namespace = fresh("bumped");
+    let namespace = fresh("bumped-");
     publish(&sandbox, &base, &namespace);
     let before = kept();
 
@@ -120,7 +115,7 @@ fn layers_that_another_repository_has_are_mounted_from_there() {
     let _turn = elsewhere();
     let sandbox = Vulnerable::new();
     let base = sandbox.stand_in("airbyte/python-connector-base");
-    let names = ["one", "another"].map(fresh);
+    let names = ["one-", "another-"].map(fresh);
     let [_, first, ..] = publish(&sandbox, &base, &names[0])[..] else {
         unreachable!("four numbers")
     };
@@ -140,7 +135,7 @@ fn a_machine_that_made_no_layers_takes_them_from_the_published_image() {
     let _turn = elsewhere();
     let sandbox = Vulnerable::new();
     let base = sandbox.stand_in("airbyte/python-connector-base");
-    let namespace = fresh("taken");
+    let namespace = fresh("taken-");
     publish(&sandbox, &base, &namespace);
     let module = "source-vulnerable/source_vulnerable/__init__.py";
     let module = sandbox.repo.root().join(CONNECTORS).join(module);

@@ -24,6 +24,7 @@ use std::{
     path::Path,
     process::Command,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::UNIX_EPOCH,
 };
 
 use serde_json::{Value, json};
@@ -47,6 +48,12 @@ fn elsewhere() -> Turn {
 /// For a test that stops the engine, empties its builder's cache, or reads what it and its registry log.
 fn alone() -> [Turn; 2] {
     [here(), elsewhere()]
+}
+
+/// A name or version, begun so, that no earlier run gave: the registry keeps what those pushed, and in containers process
+/// ids recur.
+fn fresh(start: &str) -> String {
+    format!("{start}{}", UNIX_EPOCH.elapsed().unwrap().as_nanos())
 }
 
 fn root() -> &'static Path {

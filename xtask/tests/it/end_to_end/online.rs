@@ -1,6 +1,6 @@
 //! `check --online` against the sandbox's registry, with images that docker pushed there.
 
-use super::{docker, elsewhere, xtask};
+use super::{docker, elsewhere, fresh, xtask};
 use crate::monorepo::{CONNECTORS, Monorepo, metadata};
 
 const ONLINE: &str = "base-image-exists,version-not-below-released";
@@ -15,8 +15,7 @@ fn base_images_and_versions_are_looked_up_in_a_real_registry() {
         .as_str()
         .unwrap();
     let (_, digest) = base.split_once('@').unwrap();
-    // One of its own a run: the registry keeps what earlier ones pushed.
-    let image = format!("airbyte/source-online-{}", std::process::id());
+    let image = fresh("airbyte/source-online-");
     for tag in ["1.2.3", "1.10.0", "2.0.0-rc.1", "latest"] {
         let pushed = format!("{registry}/{image}:{tag}");
         docker(&["pull", "--quiet", base]).code(0);

@@ -13,7 +13,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{alone, elsewhere, xtask};
+use super::{alone, elsewhere, fresh, xtask};
 use crate::monorepo::{CONNECTORS, Finished, Monorepo, executable, metadata};
 
 const NAME: &str = "source-vulnerable";
@@ -481,8 +481,7 @@ fn a_blocked_publish_uploads_nothing_and_what_is_published_is_asked_again_by_its
         Finished::from(command.output().unwrap())
     };
     let outputs = sandbox.repo.scratch().join("outputs.json");
-    // The registry outlives this test: a version of its own is never there yet.
-    let version = format!("1.2.{}", std::process::id());
+    let version = fresh("1.2.");
     let path = sandbox
         .repo
         .root()
@@ -810,7 +809,7 @@ fn a_signed_image_verifies_and_a_tag_that_was_moved_does_not() {
     };
     run(&["generate-key-pair"]).code(0);
     let key = fs::read_to_string(keys.join("cosign.key")).unwrap();
-    let version = format!("1.3.{}", std::process::id());
+    let version = fresh("1.3.");
     let connector = sandbox.repo.root().join(CONNECTORS).join(NAME);
     let text = fs::read_to_string(connector.join("metadata.yaml")).unwrap();
     fs::write(
