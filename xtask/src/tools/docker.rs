@@ -6,7 +6,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result};
@@ -323,10 +323,12 @@ impl Engine {
     }
 }
 
+/// A name that no other container of the engine has. Process ids recur where runs in containers share it.
 fn container_name(purpose: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!("xtask-{purpose}-{}-{number}", std::process::id())
+    let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
+    format!("xtask-{purpose}-{now}-{number}")
 }
 
 /// The files as a tar archive, readable by whichever user the image has.

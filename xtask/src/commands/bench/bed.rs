@@ -64,11 +64,12 @@ impl<'a> Bed<'a> {
         write(&directory.join("Dockerfile"), old_flow::DOCKERFILE)?;
         let xtask = std::env::current_exe().context("find this program")?;
         let registry = &context.resolved.config.registry;
+        let begun = UNIX_EPOCH.elapsed().context("read the clock")?.as_nanos();
         Ok(Bed {
             context,
             repo,
             xtask: Utf8PathBuf::try_from(xtask).context("this program's path is not UTF-8")?,
-            registry: format!("{registry}/bench-{}", std::process::id()),
+            registry: format!("{registry}/bench-{begun}"),
             parts: Cell::new(0),
             directory,
         })
