@@ -3,13 +3,12 @@
 
 use std::{
     fs::{self, File},
-    io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    io::{self, BufRead, BufReader, Read, Write},
+    net::TcpStream,
     path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
-    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -41,14 +40,10 @@ impl Registry {
 
     fn with_auth(auth: Value) -> Registry {
         let directory = tempfile::tempdir().unwrap();
-        let address = {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            listener.local_addr().unwrap().to_string()
-        };
         let mut config = json!({
             "version": "0.1",
             "storage": {"filesystem": {"rootdirectory": directory.path().join("data")}, "delete": {"enabled": true}},
-            "http": {"addr": address},
+            "http": {"addr": "127.0.0.1:0"},
         });
         if auth != json!({}) {
             config["auth"] = auth;
@@ -58,20 +53,25 @@ impl Registry {
         if !Path::new("/usr/bin/docker-registry").exists() {
             xtask(&["sandbox", "up"]).code(0);
         }
-        let process = Command::new("docker-registry")
+        let mut process = Command::new("docker-registry")
             .arg("serve")
             .arg(&file)
             .stdout(File::create(directory.path().join("access.log")).unwrap())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        while TcpStream::connect(&address).is_err() {
-            thread::sleep(Duration::from_millis(10));
-        }
+        let mut log = BufReader::new(process.stderr.take().unwrap());
+        let mut lines = log.by_ref().lines().map_while(Result::ok);
+        let address = lines.find_map(|line| {
+            let (_, address) = line.split_once("listening on ")?;
+            Some(address.split('"').next()?.to_owned())
+        });
+        // One whose log nobody reads would stand still.
+        thread::spawn(move || io::copy(&mut log, &mut io::sink()));
         Registry {
             process,
             directory,
-            address,
+            address: address.expect("docker-registry ended"),
         }
     }
 
