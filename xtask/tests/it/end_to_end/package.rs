@@ -3,12 +3,9 @@
 
 use std::{
     fs::{self, File},
-    io::Read,
-    net::{TcpListener, TcpStream},
+    io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    thread,
-    time::Duration,
 };
 
 use serde_json::Value;
@@ -32,6 +29,21 @@ const TOKEN: &str = "token-of-this-test";
 /// `openssl passwd -apr1` of the token, for the user that uv logs in as.
 const USERS: &str = "__token__:$apr1$abcdefgh$/8H3xtaQPE6OoTgnQ2yX91\n";
 
+/// Serves a directory, and says on which port that is: pypiserver by itself takes none that is free.
+const SERVER: &str = r#"
+import pathlib, sys
+from wsgiref.simple_server import make_server
+import pypiserver
+
+files = pathlib.Path(sys.argv[1])
+app = pypiserver.app(
+    roots=[files], password_file=str(files / ".users"), authenticate=["update"], disable_fallback=True
+)
+server = make_server("127.0.0.1", 0, app)
+print(server.server_port, flush=True)
+server.serve_forever()
+"#;
+
 /// pypiserver on a port of its own; it ends with the test.
 struct Index {
     process: Child,
@@ -43,26 +55,19 @@ impl Index {
     fn start() -> Index {
         let program = pypiserver();
         let files = tempfile::tempdir().unwrap();
-        let users = files.path().join(".users");
-        fs::write(&users, USERS).unwrap();
-        let port = {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            listener.local_addr().unwrap().port()
-        };
+        fs::write(files.path().join(".users"), USERS).unwrap();
         let mut process = Command::new("python3")
-            .args(["-m", "pypiserver", "run", "--disable-fallback"])
-            .args(["--interface", "127.0.0.1", "--port", &port.to_string()])
-            .args(["--authenticate", "update", "--passwords"])
-            .args([&users, files.path()])
+            .args(["-c", SERVER])
+            .arg(files.path())
             .env("PYTHONPATH", program)
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(process.try_wait().unwrap().is_none(), "pypiserver ended");
-            thread::sleep(Duration::from_millis(20));
-        }
+        let mut port = String::new();
+        let mut said = BufReader::new(process.stdout.as_mut().unwrap());
+        said.read_line(&mut port).unwrap();
+        let port: u16 = port.trim().parse().expect("pypiserver ended");
         Index {
             process,
             files,
