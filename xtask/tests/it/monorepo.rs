@@ -118,7 +118,7 @@ impl Monorepo {
         self.directory.path().join("fake.log")
     }
 
-    /// A file that the fake docker makes when it starts an endless build.
+    /// A file that the fake docker makes when it has begun what does not end: the processes that do it.
     pub fn building(&self) -> PathBuf {
         self.directory.path().join("fake.log.building")
     }
