@@ -13,6 +13,7 @@ pub struct Attestations {
 }
 
 impl Attestations {
+    /// Neither: what a build asks for unless flags say otherwise, and the only case in which an image can be assembled.
     pub const NONE: Attestations = Attestations {
         provenance: false,
         sbom: false,

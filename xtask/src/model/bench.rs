@@ -34,6 +34,7 @@ pub enum Case {
 }
 
 impl Case {
+    /// Every case, in the order in which they run where the command line names none.
     pub const ALL: [Case; 12] = [
         Case::Cold,
         Case::FreshMachine,

@@ -21,6 +21,7 @@ impl RepoPath {
         (!bytes.split(|b| *b == b'/').any(strange)).then(|| RepoPath(bytes.to_vec()))
     }
 
+    /// All of it as git has it, without a slash at its ends; it need not be UTF-8.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }

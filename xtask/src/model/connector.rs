@@ -13,6 +13,7 @@ use super::{metadata::Metadata, text::as_text};
 pub struct ConnectorName(String);
 
 impl ConnectorName {
+    /// The directory's own name, as paths, flags and outputs have it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -181,6 +182,7 @@ impl Selector {
         Ok(Selector::Name(text.to_owned()))
     }
 
+    /// Whether a connector's name is meant, a broken one's too: a glob has to cover all of it.
     pub fn matches(&self, name: &str) -> bool {
         match self {
             Selector::Name(wanted) => wanted == name,

@@ -103,6 +103,7 @@ impl ConnectorFiles {
         }
     }
 
+    /// Whether this path, from the connector's directory, was found; a file that can't be read was found too.
     pub fn has(&self, path: &str) -> bool {
         self.files.contains_key(Utf8Path::new(path))
     }

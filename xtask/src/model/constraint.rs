@@ -39,6 +39,7 @@ impl Constraint {
         })
     }
 
+    /// Whether one of the alternatives allows the version, compared as PEP 440 says.
     pub fn contains(&self, version: &Version) -> bool {
         self.alternatives
             .iter()

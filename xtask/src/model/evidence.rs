@@ -42,6 +42,7 @@ pub struct LayerFiles {
 }
 
 impl LayerFiles {
+    /// Whether the layer has a file at this path, without a leading slash; one that is not shown any more counts.
     pub fn holds(&self, path: &str) -> bool {
         self.programs.contains(path) || self.others.contains(path)
     }

@@ -16,6 +16,7 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// In words, for what people read; in JSON it is `base-image`.
     pub fn as_str(self) -> &'static str {
         match self {
             Origin::Connector => "connector",

@@ -16,6 +16,7 @@ pub enum Severity {
 }
 
 impl Severity {
+    /// As reports write it; for what is unknown SARIF's levels and GitHub's annotations have words of their own.
     pub fn as_str(self) -> &'static str {
         match self {
             Severity::Error => "error",

@@ -9,6 +9,7 @@ use super::text::as_text;
 pub struct Hash(String);
 
 impl Hash {
+    /// `ALGORITHM:DIGITS`, where the algorithm is sha256, sha384 or sha512.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -89,6 +89,8 @@ impl<'a> PageReader<'a> {
         }
     }
 
+    /// Takes the next piece, cut off anywhere. Fails where JSON can't be a page's; HTML is looked at by
+    /// [`finish`](Self::finish) alone.
     pub fn push(&mut self, piece: &[u8]) -> Result<(), String> {
         self.pending.extend_from_slice(piece);
         if self.notation == Notation::Html {

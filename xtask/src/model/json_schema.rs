@@ -19,6 +19,7 @@ pub struct Misfit {
     pub why: Why,
 }
 
+/// Why a value does not fit. Its text says what is wrong and not where: that is for the pointer to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Why {
     UnknownKeys(BTreeSet<String>),

@@ -28,6 +28,8 @@ pub enum Content {
 }
 
 impl Document {
+    /// Of bytes that came or will be sent. The digest is made of them; whether they are what the media type says is for
+    /// [`content`](Self::content) to find.
     pub fn new(media_type: impl Into<String>, bytes: Vec<u8>) -> Document {
         Document {
             digest: Digest::of(&bytes),

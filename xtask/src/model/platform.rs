@@ -12,6 +12,7 @@ pub enum Platform {
 }
 
 impl Platform {
+    /// Every one there is: what is built for unless configuration says otherwise.
     pub const ALL: [Platform; 2] = [Platform::LinuxAmd64, Platform::LinuxArm64];
 
     /// The platform that containers run on natively on this host (a Mac's engine runs Linux).

@@ -42,6 +42,7 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// Without a next step, which [`help`](Self::help) adds; the functions below are for the exits that are usual.
     pub fn new(exit: Exit, message: impl Into<String>) -> Problem {
         Problem {
             exit,

@@ -13,6 +13,7 @@ impl Random {
         (self.0 >> 33) as usize % limit
     }
 
+    /// One of `items`, of which there is at least one.
     pub fn pick<'a, T: ?Sized>(&mut self, items: &[&'a T]) -> &'a T {
         items[self.below(items.len())]
     }

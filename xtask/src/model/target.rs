@@ -79,6 +79,7 @@ pub enum User {
 }
 
 impl User {
+    /// The user's name in the image: its configuration and the build argument CONNECTOR_USER have it.
     pub fn as_str(self) -> &'static str {
         match self {
             User::Airbyte => "airbyte",
@@ -123,6 +124,7 @@ impl Interpreter {
         }
     }
 
+    /// The same on one of the image's platforms; whom it runs connectors as makes no difference to distributions.
     pub fn on(self, platform: Platform) -> Target {
         Target {
             platform,
@@ -141,6 +143,7 @@ pub struct PythonVersion {
 }
 
 impl PythonVersion {
+    /// As constraints such as `requires-python` are asked about it (PEP 440).
     pub fn version(self) -> Version {
         Version::new([self.major, self.minor, self.patch].map(u64::from))
     }

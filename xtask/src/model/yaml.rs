@@ -18,6 +18,7 @@ pub struct Place {
 }
 
 impl Place {
+    /// For what is wrong with a file as a whole, such as one that is empty or missing.
     pub const START: Place = Place { line: 1, column: 1 };
 
     /// Where the byte at an offset of a text stands.
@@ -39,6 +40,7 @@ pub struct Flaw {
 }
 
 impl Flaw {
+    /// At a known place; serde's errors have none when they are made.
     pub fn new(at: Place, message: impl Into<String>) -> Flaw {
         Flaw {
             at: Some(at),
@@ -62,6 +64,7 @@ pub struct Node {
     pub value: Value,
 }
 
+/// What stands at a node; aliases and `<<` are resolved, so this is a tree.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     Scalar(Scalar),
@@ -69,6 +72,7 @@ pub enum Value {
     Mapping(Vec<Entry>),
 }
 
+/// A value without parts, not yet interpreted: [`meaning`](Self::meaning) says whether it is more than text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scalar {
     /// As written, without quotes.
@@ -146,6 +150,7 @@ impl Node {
         self.entry(key).map(|entry| &entry.value)
     }
 
+    /// As [`get`](Self::get), with the place of the key; of a key that stands twice the first.
     pub fn entry(&self, key: &str) -> Option<&Entry> {
         self.entries().iter().find(|entry| entry.key == key)
     }
@@ -182,6 +187,7 @@ impl Node {
         }
     }
 
+    /// None for a sequence or a mapping.
     pub fn meaning(&self) -> Option<Meaning<'_>> {
         match &self.value {
             Value::Scalar(scalar) => Some(scalar.meaning()),
@@ -197,6 +203,7 @@ impl Node {
         }
     }
 
+    /// None for what is no truth value to YAML 1.2: `yes` is text, as is `"true"` in quotes.
     pub fn boolean(&self) -> Option<bool> {
         match self.meaning()? {
             Meaning::Bool(value) => Some(value),
@@ -204,6 +211,7 @@ impl Node {
         }
     }
 
+    /// A whole number, also one that is written `60.0`; None for text and for anything else.
     pub fn integer(&self) -> Option<i64> {
         match self.meaning()? {
             Meaning::Integer(value) => Some(value),
@@ -212,6 +220,7 @@ impl Node {
         }
     }
 
+    /// Whether it is `null`, `~` or nothing at all; `""` is text.
     pub fn is_null(&self) -> bool {
         self.meaning() == Some(Meaning::Null)
     }

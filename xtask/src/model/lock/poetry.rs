@@ -77,6 +77,7 @@ fn legacy() -> String {
     "legacy".to_owned()
 }
 
+/// For [`Lock::parse_poetry`]. Fails for other lock-versions, and names the first package that can't be read.
 pub fn parse(text: &str) -> Result<Lock, String> {
     let document: Document = toml::from_str(text).map_err(|error| syntax(&error))?;
     let Metadata {

@@ -84,6 +84,8 @@ struct Required {
 /// Keys of a requirement that comes from no index.
 const DIRECT: [&str; 6] = ["git", "url", "path", "editable", "directory", "virtual"];
 
+/// For [`Lock::parse_uv`]. Fails at the first entry that can't be read, which the error names, and where none of the
+/// packages is the connector itself.
 pub fn parse(text: &str) -> Result<Lock, String> {
     let document: Document = toml::from_str(text).map_err(|error| syntax(&error))?;
     if document.version != 1 {
