@@ -47,6 +47,7 @@ pub struct Needs<'a> {
     pub attestations: Attestations,
 }
 
+/// What is known beforehand of an image's packages; all but `None` and `Locked` are in the way of assembling it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packages {
     None,
@@ -332,6 +333,7 @@ pub struct Wheel<'a> {
     pub runs: Runs,
 }
 
+/// Whether a wheel serves all platforms or one. Small wheels of either kind share no layer with those of the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Runs {
     Everywhere,

@@ -21,6 +21,7 @@ pub enum BuiltBy {
 }
 
 impl BuiltBy {
+    /// By the build backend's name; whether a pinned file serves it is for [`choose`] to say.
     pub fn of(build: &BuildSystem) -> BuiltBy {
         match build.build_backend.as_str() {
             "uv_build" => BuiltBy::Uv,

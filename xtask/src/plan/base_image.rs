@@ -12,6 +12,7 @@ pub struct BaseImage {
     pub because: Because,
 }
 
+/// Why the image that is used is the declared one or another, as plans and `connector info` say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Because {

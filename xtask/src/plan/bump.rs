@@ -13,6 +13,7 @@ use crate::model::{
     yaml::{Document, Node, edit},
 };
 
+/// Dotted path below `data`: whether Airbyte gives the version to some users first.
 pub const ROLLOUT: &str = "releases.rolloutConfiguration.enableProgressiveRollout";
 const ROLLOUT_MODE: &str = "releases.rolloutConfiguration.defaultRolloutMode";
 

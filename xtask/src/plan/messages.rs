@@ -47,6 +47,7 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// How many messages of a type such as `RECORD` there were; 0 where none came.
     pub fn count(&self, kind: &str) -> usize {
         self.counts.get(kind).copied().unwrap_or(0)
     }
@@ -224,6 +225,7 @@ struct Stream {
 }
 
 impl<'a> Judge<'a> {
+    /// For the answer to `command`, of which no line was heard yet.
     pub fn new(command: Command<'a>) -> Judge<'a> {
         let streams = match command {
             Command::Read(catalog) => configured(catalog),
@@ -242,6 +244,7 @@ impl<'a> Judge<'a> {
         }
     }
 
+    /// Takes the next line of standard output, an empty one too; [`finish`](Self::finish) tells what was wrong.
     pub fn line(&mut self, line: &str) {
         self.lines += 1;
         let line = line.trim();

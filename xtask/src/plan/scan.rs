@@ -204,6 +204,7 @@ fn applies(rule: &Ignore, connector: &str, vulnerability: &Vulnerability) -> boo
 }
 
 impl Counts {
+    /// By severity all that was found, whether it counts or not; `new` is None as soon as it is not known of one.
     pub fn of(exposures: &[Exposure]) -> Counts {
         let mut counts = Counts::default();
         let counted = |one: &&Exposure| one.standing == Standing::Counts;
@@ -265,6 +266,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Of a scan that ran to its end: what does not count is as good as not found.
     pub fn of(counts: &Counts) -> Verdict {
         if counts.counted == 0 {
             Verdict::Clean
@@ -278,6 +280,7 @@ impl Verdict {
         on_finding == OnFinding::Block && self != Verdict::Clean
     }
 
+    /// Stands behind the connector's name in a scan's lines, the same word as in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Verdict::Clean => "clean",

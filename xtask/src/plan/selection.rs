@@ -114,6 +114,7 @@ const WITHIN_A_DIRECTORY: MatchOptions = MatchOptions {
 };
 
 impl Rules {
+    /// Compiles `connectors`, `fan-out` and `ignored-files`; what is no glob is a usage error that names the setting.
     pub fn of(config: &Config) -> Result<Rules, Problem> {
         let compile = |key: &str, pattern: &str| {
             Pattern::new(pattern).map_err(|error| {

@@ -18,6 +18,7 @@ pub enum What {
     Rebuild,
 }
 
+/// How a look ended. Something wrong ends `connector verify` with 1, something unknown with 3 where nothing is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
@@ -52,6 +53,7 @@ impl Check {
         }
     }
 
+    /// With one detail; differences are judged by [`of`](Self::of).
     pub fn new(what: What, standing: Standing, detail: impl Into<String>) -> Check {
         Check {
             what,
@@ -62,6 +64,7 @@ impl Check {
 }
 
 impl What {
+    /// Second column of the report, the same word as in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             What::Digest => "digest",
@@ -75,6 +78,7 @@ impl What {
 }
 
 impl Standing {
+    /// First column of the report, the same word as in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Standing::Ok => "ok",
@@ -104,6 +108,8 @@ pub struct Image<'a> {
     pub halves: &'a BTreeMap<Platform, Half>,
 }
 
+/// Label with the commit an image was built from (OCI image specification, "Pre-Defined Annotation Keys"); `-dirty`
+/// behind it says that not all of it was committed.
 pub const REVISION: &str = "org.opencontainers.image.revision";
 const DIRTY: &str = "-dirty";
 

@@ -5,6 +5,7 @@ use roxmltree::{Document, Node, ParsingOptions};
 use super::{Check, Defect, Run, Subject};
 use crate::model::{finding::Severity, yaml::Place};
 
+/// An icon that is missing or can't be read is for `icon` to say; `icon-square` passes then.
 pub const CHECKS: &[Check] = &[
     Check {
         id: "icon",

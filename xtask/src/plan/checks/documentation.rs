@@ -13,6 +13,7 @@ use crate::{
     plan::changelog,
 };
 
+/// They read the pages that lie in this repository; a connector that is documented elsewhere has none to read.
 pub const CHECKS: &[Check] = &[
     Check {
         id: "documentation-page",

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{Check, Defect, Run, Subject};
 use crate::model::finding::Severity;
 
+/// Both look at every connector, whichever are checked; the command drops what they find in others.
 pub const CHECKS: &[Check] = &[
     Check {
         id: "definition-id-unique",

@@ -11,6 +11,7 @@ use crate::model::{
     yaml::{Document, Meaning, Node},
 };
 
+/// All of them pass without [`Subject::earlier`].
 pub const CHECKS: &[Check] = &[
     Check {
         id: "version-increment",

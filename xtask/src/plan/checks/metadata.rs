@@ -9,6 +9,7 @@ use crate::model::{
     yaml::{Entry, Flaw, Meaning, Node, Place},
 };
 
+/// Where metadata.yaml is no YAML only `metadata-syntax` has anything to say.
 pub const CHECKS: &[Check] = &[
     Check {
         id: "metadata-syntax",

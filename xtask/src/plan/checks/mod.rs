@@ -33,6 +33,7 @@ pub use documentation::names_version;
 use package::Packaging;
 pub use release::is_candidate;
 
+/// Where findings about fields are shown, from the connector's directory.
 pub const METADATA: &str = "metadata.yaml";
 
 /// One rule.
@@ -193,6 +194,7 @@ fn shortened(mut text: String) -> String {
 }
 
 impl<'a> Subject<'a> {
+    /// What the files tell on this day; nothing is known yet from registries ([`learn`](Self::learn)) and merge bases.
     pub fn new(files: &'a ConnectorFiles, today: Date, settings: &'a Checks) -> Subject<'a> {
         Subject {
             files,
@@ -240,6 +242,7 @@ impl<'a> Subject<'a> {
         semver::Version::parse(self.text("dockerImageTag")?).ok()
     }
 
+    /// By `connectorType` alone; false also where that can't be read.
     pub fn is_source(&self) -> bool {
         self.text("connectorType") == Some("source")
     }
@@ -251,6 +254,7 @@ impl<'a> Subject<'a> {
             .unwrap_or(100)
     }
 
+    /// By files alone, whatever tags say: a manifest counts before Python's files, these before Java's; None without.
     pub fn kind(&self) -> Option<Kind> {
         let files = self.files;
         if files.has("manifest.yaml") {

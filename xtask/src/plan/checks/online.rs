@@ -11,6 +11,7 @@ use crate::{
     plan::base_update,
 };
 
+/// All of them pass where registries were not asked or gave no answer: of the latter [`unknown`] makes findings.
 pub const CHECKS: &[Check] = &[
     Check {
         id: BASE,

@@ -17,6 +17,7 @@ use crate::{
     plan::dependencies::{self, Reason},
 };
 
+/// Of a lock file `lock-file` says what a build would say of it.
 pub const CHECKS: &[Check] = &[
     Check {
         id: "lock-file",

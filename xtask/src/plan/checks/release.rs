@@ -9,6 +9,7 @@ use crate::model::{
     yaml::{Entry, Node},
 };
 
+/// They read metadata.yaml alone, and know of earlier releases by [`Subject::released`] and [`Subject::earlier`].
 pub const CHECKS: &[Check] = &[
     Check {
         id: "major-version",

@@ -8,6 +8,7 @@ use memchr::memmem;
 use super::{Check, Defect, Run, Subject};
 use crate::model::{connector_files::is_of_tests, finding::Severity, yaml::Place};
 
+/// The same search twice: what it finds in a test ends no run with 1.
 pub const CHECKS: &[Check] = &[
     Check {
         id: "secrets",

@@ -6,6 +6,7 @@ use crate::model::{
     yaml::{Node, Value},
 };
 
+/// Where `tags` is no list all of them pass: that is for the schema to say.
 pub const CHECKS: &[Check] = &[
     Check {
         id: "tag-form",

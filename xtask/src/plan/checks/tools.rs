@@ -11,6 +11,7 @@ use crate::model::{
     yaml::{Document, Node, Place},
 };
 
+/// [`Check::of`] says nothing for these: a command runs them, with `--tools`, by `--only` or in `connector test`.
 pub const CHECKS: &[Check] = &[
     Check {
         id: "manifest-valid",

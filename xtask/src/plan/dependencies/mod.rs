@@ -74,6 +74,7 @@ pub enum Content {
 }
 
 impl How {
+    /// The locked file that is fetched: of a package that is built its sdist.
     pub fn file(&self) -> &File {
         match self {
             How::Wheel { file } | How::Sdist { file, .. } => file,

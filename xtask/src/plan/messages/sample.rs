@@ -42,6 +42,7 @@ impl Sample {
         self.messages.iter().filter_map(|one| one.get("state"))
     }
 
+    /// How many of the messages are records, over all streams.
     pub fn records(&self) -> usize {
         let is_record = |message: &&Value| message["type"] == "RECORD";
         self.messages.iter().filter(is_record).count()

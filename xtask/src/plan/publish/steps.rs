@@ -49,6 +49,7 @@ pub struct Planned {
     pub because: String,
 }
 
+/// Whether a step is carried out; one that is not stays in the plan, with its reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Does {
@@ -56,6 +57,7 @@ pub enum Does {
     Skip,
 }
 
+/// What a publish consists of. A plan has each once; `Spec` follows `Push` where what is tested has to be pulled first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
@@ -78,6 +80,7 @@ pub enum Step {
 }
 
 impl Step {
+    /// Its name in plans, events and the names of logs, the same word as in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Step::Exists => "exists",
@@ -113,6 +116,7 @@ pub struct Inputs<'a> {
 }
 
 impl PublishPlan {
+    /// Decides every step; a publish that is refused gets a plan too, whose action says so.
     pub fn new(inputs: Inputs<'_>) -> PublishPlan {
         let action = inputs.action();
         let tests = inputs.tests(action);
@@ -173,6 +177,7 @@ impl PublishPlan {
 }
 
 impl Inputs<'_> {
+    /// What the publish comes to, which is known before a build is planned.
     pub fn action(&self) -> Action {
         Action::decide(
             self.mode,
