@@ -31,6 +31,7 @@ pub struct Base {
     pub platforms: BTreeMap<Platform, BasePlatform>,
 }
 
+/// A base image on one platform; its layers are named by the manifest and stay where they are.
 #[derive(Debug)]
 pub struct BasePlatform {
     pub manifest: ImageManifest,

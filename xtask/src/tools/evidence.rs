@@ -209,6 +209,7 @@ impl EvidenceStore {
         Ok(())
     }
 
+    /// Where what is kept of a layer is, by [`Evidence::digest`], whether it is there or not.
     pub fn blob(&self, digest: &Digest) -> Utf8PathBuf {
         self.blobs.join(digest.hex())
     }

@@ -51,6 +51,7 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// Asks the system; where that does not tell there is 1 core, and memory is 0.
     pub fn here() -> Machine {
         let uname = rustix::system::uname();
         let words = [uname.sysname(), uname.release(), uname.machine()];

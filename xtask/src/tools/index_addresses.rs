@@ -76,6 +76,7 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Asks pip too, which may be missing; a uv.toml that is needed and is no TOML is an error.
     pub fn gather() -> Result<Settings> {
         let mut settings = Settings::without_pip();
         // A machine may have uv alone; then uv's configuration has to name the index.

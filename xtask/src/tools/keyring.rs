@@ -34,6 +34,7 @@ impl std::fmt::Debug for Answer {
 }
 
 impl Entry {
+    /// Asks nobody yet; clones share what the first one is told.
     pub fn new(services: Vec<String>, user: String) -> Entry {
         Entry {
             services,

@@ -57,6 +57,7 @@ pub struct Written<W> {
 }
 
 impl<W: Write> LayerWriter<W> {
+    /// An empty layer, compressed and hashed on its way to `inner`, which [`finish`](Self::finish) gives back.
     pub fn new(inner: W) -> LayerWriter<W> {
         let gzip = flate2::GzBuilder::new().write(Hashing::new(inner), LEVEL);
         LayerWriter {
@@ -72,6 +73,7 @@ impl<W: Write> LayerWriter<W> {
         self.append(&path, &mut header, &[] as &[u8])
     }
 
+    /// Adds a file that is in memory; the directories above it are for the caller to add.
     pub fn file(&mut self, path: &str, mode: Mode, owner: Owner, bytes: &[u8]) -> Result<()> {
         self.copy(path, mode, owner, bytes.len() as u64, bytes)
     }
@@ -112,6 +114,7 @@ impl<W: Write> LayerWriter<W> {
         Ok(())
     }
 
+    /// Adds a symbolic link; whether `target` is there is not looked at.
     pub fn link(&mut self, path: &str, target: &str, owner: Owner) -> Result<()> {
         let mut header = header(EntryType::Symlink, 0o777, owner, 0);
         self.archive
@@ -125,6 +128,7 @@ impl<W: Write> LayerWriter<W> {
             .with_context(|| format!("pack {path}"))
     }
 
+    /// Ends the archive, without which no digest is known; fails where the rest can't be written.
     pub fn finish(self) -> Result<Written<W>> {
         let code = self.code;
         let finish = || -> io::Result<_> {
@@ -213,6 +217,7 @@ pub struct Hashing<T> {
 }
 
 impl<T> Hashing<T> {
+    /// Hashes what passes from now on.
     pub fn new(inner: T) -> Hashing<T> {
         Hashing {
             inner,

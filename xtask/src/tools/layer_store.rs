@@ -19,6 +19,7 @@ use super::{
 };
 use crate::model::{image::Digest, layer::Layer, machine_code::MachineCode};
 
+/// The layers as a run uses them: as long as it lives nobody prunes them.
 pub struct LayerStore {
     directory: Utf8PathBuf,
     /// Held as long as layers may be taken.
@@ -162,6 +163,7 @@ impl LayerStore {
         files::write(&self.record(key), &text)
     }
 
+    /// Where the packed layer of this digest is kept, whether it is there or not.
     pub fn blob(&self, digest: &Digest) -> Utf8PathBuf {
         self.directory.join(BLOBS).join(digest.hex())
     }

@@ -150,10 +150,12 @@ impl LayoutWriter {
         self.directory.join("blobs/sha256")
     }
 
+    /// Adds a document as a blob; its media type is for whatever refers to it to say.
     pub fn put(&self, document: &Document) -> Result<()> {
         self.put_blob(&document.digest, &document.bytes)
     }
 
+    /// Adds a blob under `digest`, which is not compared with the bytes.
     pub fn put_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
         let path = blob(&self.directory, digest);
         // Nothing opens the directory before it is finished.

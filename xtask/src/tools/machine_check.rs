@@ -136,6 +136,7 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// Those of a checkout, by its target directory; nothing is made before a layer is noted.
     pub fn in_target(target: &Utf8Path) -> Seen {
         Seen {
             directory: target.join("seen-layers"),

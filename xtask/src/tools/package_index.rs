@@ -80,6 +80,7 @@ impl PackageIndex {
         Ok(files)
     }
 
+    /// Of `indexes`, which are asked in their order; a download in which nothing arrives for `stall` is given up.
     pub fn of(indexes: Vec<Index>, stall: Duration, policy: Policy) -> PackageIndex {
         PackageIndex {
             indexes,
@@ -322,6 +323,7 @@ impl Digests {
         }
     }
 
+    /// Takes the file's next bytes.
     pub fn add(&mut self, bytes: &[u8]) {
         match self {
             Digests::Sha256(hasher) => hasher.update(bytes),
@@ -330,6 +332,7 @@ impl Digests {
         }
     }
 
+    /// `ALGORITHM:DIGITS`, as locks write it.
     pub fn finish(self) -> String {
         match self {
             Digests::Sha256(hasher) => format!("sha256:{:x}", hasher.finalize()),

@@ -199,6 +199,7 @@ impl Program {
         self
     }
 
+    /// Sets a variable for this program alone. Errors show the command line and no variables, so secrets go here.
     pub fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Program {
         self.command.env(name, value);
         self

@@ -36,6 +36,7 @@ struct Host {
 }
 
 impl Remembering<DefaultResolver> {
+    /// Over ureq's own resolver, which asks libc; nothing is remembered yet.
     pub fn system() -> Remembering<DefaultResolver> {
         Remembering::over(DefaultResolver::default())
     }

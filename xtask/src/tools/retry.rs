@@ -50,6 +50,7 @@ pub enum Next {
 }
 
 impl Failed {
+    /// An error that the next attempt would meet again.
     pub fn for_good(error: impl Into<Error>) -> Failed {
         Failed {
             error: error.into(),
@@ -57,6 +58,7 @@ impl Failed {
         }
     }
 
+    /// An error that may pass, such as a broken connection; the policy alone says how long to wait.
     pub fn for_now(error: impl Into<Error>) -> Failed {
         Failed {
             error: error.into(),
@@ -105,6 +107,7 @@ pub struct SayingClock<'a> {
 }
 
 impl<'a> SayingClock<'a> {
+    /// `say` hears one line, which begins with `what`, before each attempt but the first.
     pub fn new(what: &'a str, say: &'a (dyn Fn(&str) + Sync)) -> SayingClock<'a> {
         SayingClock { what, say }
     }

@@ -43,6 +43,7 @@ pub struct Event {
     pub detail: String,
 }
 
+/// How far a connector or a step of it has come. What is planned and not finished `--retry-failed` tries again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {

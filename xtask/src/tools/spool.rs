@@ -51,6 +51,7 @@ impl Spool {
 }
 
 impl Spooled {
+    /// Reads the part from its start, whoever else reads the spool at the time.
     pub fn reader(&self) -> Reader<'_> {
         let part = self;
         Reader { part, done: 0 }

@@ -23,6 +23,7 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// With status 200. `PORT` in a body that is text becomes the server's port.
     pub fn ok(kind: &str, body: impl Into<Vec<u8>>) -> Answer {
         let body = body.into();
         Answer {
@@ -35,6 +36,7 @@ impl Answer {
         }
     }
 
+    /// With an empty body.
     pub fn status(status: u16) -> Answer {
         Answer {
             status,
@@ -47,6 +49,7 @@ impl Answer {
         Answer::hang_up().stalled()
     }
 
+    /// The connection is closed as soon as the request was read.
     pub fn hang_up() -> Answer {
         Answer {
             hangs_up: true,
@@ -54,6 +57,7 @@ impl Answer {
         }
     }
 
+    /// Adds a header as a whole line, `Name: value`; `PORT` in it becomes the server's port.
     pub fn header(mut self, line: &str) -> Answer {
         self.headers.push(line.to_owned());
         self
@@ -72,6 +76,7 @@ impl Answer {
     }
 }
 
+/// Listens on a free port of the loopback interface until its answers are used up.
 pub struct Server {
     address: SocketAddr,
     requests: Arc<Mutex<Vec<String>>>,
@@ -81,6 +86,7 @@ pub struct Server {
 }
 
 impl Server {
+    /// Gives each connection the next of `answers`.
     pub fn start(answers: Vec<Answer>) -> Server {
         let stalls = answers.iter().any(|answer| answer.stalls);
         let patience = Duration::from_secs(if stalls { 2 } else { 30 });
@@ -134,6 +140,7 @@ impl Server {
         }
     }
 
+    /// The address of a path, which begins with a slash.
     pub fn url(&self, path: &str) -> Url {
         format!("http://{}{path}", self.address).parse().unwrap()
     }

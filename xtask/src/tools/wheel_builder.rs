@@ -306,6 +306,7 @@ impl WheelBuilder<'_> {
 }
 
 impl Sdist<'_> {
+    /// What its wheel is kept under where that turns out to run in `scope`; fails where the lock states no hash.
     pub fn key(&self, scope: Scope) -> Result<BuiltKey> {
         let hash = self
             .file

@@ -37,6 +37,7 @@ pub const PATIENCE: Policy = Policy {
     first: Duration::from_millis(500),
     longest: Duration::from_secs(5),
 };
+/// How long one answer may take, and how long a transfer may stand still.
 pub const ANSWER: Duration = Duration::from_secs(20);
 
 /// The repository that configuration names.

@@ -25,6 +25,8 @@ struct Entry {
 }
 
 impl WheelFile {
+    /// Unpacks a wheel, without its directories. Fails where it is no zip archive, or where a member of it is damaged;
+    /// `name` is taken as it is.
     pub fn read(name: &str, bytes: &[u8]) -> Result<WheelFile> {
         let mut archive =
             ZipArchive::new(Cursor::new(bytes)).with_context(|| format!("read {name}"))?;

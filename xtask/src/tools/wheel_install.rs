@@ -137,6 +137,7 @@ fn for_interpreter(script: &[u8]) -> Option<Vec<u8>> {
 }
 
 impl Source {
+    /// All of the content; what is packed is read from its wheel each time, and that may fail.
     pub fn read(&self) -> Result<Vec<u8>> {
         match self {
             Source::Bytes(bytes) => Ok(bytes.clone()),

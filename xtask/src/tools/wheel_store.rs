@@ -31,6 +31,7 @@ const LOCKS: &str = "locks";
 /// A partial file that nobody wrote to for so long belongs to a process that is gone.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
+/// Such a directory; any number of processes may use it at a time.
 #[derive(Debug, Clone)]
 pub struct WheelStore {
     root: Utf8PathBuf,
@@ -45,6 +46,7 @@ pub struct Stored {
 }
 
 impl Stored {
+    /// The file's name, by which installers know where a wheel runs.
     pub fn name(&self) -> &str {
         self.path.file_name().unwrap_or_default()
     }
@@ -56,6 +58,7 @@ impl Stored {
     }
 }
 
+/// How a file that was asked for came to be in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// It was there.
@@ -121,6 +124,7 @@ pub struct Usage {
     pub bytes: u64,
 }
 
+/// What a store of wheels takes up; layers and the rest are counted by their own modules.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Size {
     /// Files fetched because a lock names them.
@@ -339,6 +343,7 @@ impl WheelStore {
         Ok(uses)
     }
 
+    /// Counts without a lock: what others make or remove meanwhile may be in it or not.
     pub fn size(&self) -> Result<Size> {
         let mut size = Size::default();
         for (part, usage) in [(FILES, &mut size.fetched), (BUILT, &mut size.built)] {
@@ -466,6 +471,7 @@ impl Usage {
         files.fold(Usage::default(), |usage, file| usage.and(file))
     }
 
+    /// The sum of two that have no file in common.
     pub fn plus(self, other: Usage) -> Usage {
         Usage {
             files: self.files + other.files,

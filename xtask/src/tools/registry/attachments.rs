@@ -12,6 +12,7 @@ use crate::model::{
 };
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// Media type of image indexes, and so of lists of referrers (OCI distribution specification, "Listing Referrers").
 pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// The configuration of what has none; its content is `{}`.
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";

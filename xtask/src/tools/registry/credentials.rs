@@ -81,6 +81,7 @@ impl Credentials {
         })
     }
 
+    /// As the action's variables give them, without docker's configuration.
     #[cfg(test)]
     pub fn hub(username: &str, password: &str) -> Credentials {
         Credentials {

@@ -37,6 +37,7 @@ pub struct Slot<'a> {
 }
 
 impl Limiter {
+    /// For up to `most` requests to each host at a time.
     pub fn new(most: usize) -> Limiter {
         Limiter {
             most,

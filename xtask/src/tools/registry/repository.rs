@@ -203,6 +203,7 @@ impl Repository<'_> {
         }
     }
 
+    /// Whether this repository has it, asked by HEAD; any answer but 200 and 404 is an error.
     pub fn has_blob(&self, digest: &Digest) -> Result<bool> {
         self.head_blob(digest, &self.scope())
     }

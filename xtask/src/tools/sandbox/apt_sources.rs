@@ -19,6 +19,7 @@ pub struct Release {
 }
 
 impl Release {
+    /// Reads the text of /etc/os-release. What it does not say is empty, so an empty text is of a system without apt.
     pub fn parse(os_release: &str) -> Release {
         let value = |key: &str| {
             let line = os_release

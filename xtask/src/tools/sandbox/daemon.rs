@@ -54,6 +54,7 @@ pub struct Process {
 }
 
 impl Daemon {
+    /// Starts nothing. What runs is written down in `NAME.pid.json` of the layout, its output goes to `log/NAME.log`.
     pub fn new(layout: &Layout, name: &'static str, argv: &[&str]) -> Daemon {
         Daemon {
             name,
@@ -157,6 +158,7 @@ impl Process {
         })
     }
 
+    /// Whether this very process runs: not another one with its id, nor one of which only the exit status is left.
     pub fn is_alive(&self) -> bool {
         Process::of(self.pid).as_ref() == Some(self)
     }

@@ -52,10 +52,12 @@ impl Layout {
         format!("unix://{}", self.docker_socket())
     }
 
+    /// Where dockerd listens; no longer than the kernel allows, wherever the clone lies.
     pub fn docker_socket(&self) -> Utf8PathBuf {
         self.run.join("docker.sock")
     }
 
+    /// Where containerd listens; shims of containers have it on their command line.
     pub fn containerd_socket(&self) -> Utf8PathBuf {
         self.run.join("containerd/containerd.sock")
     }

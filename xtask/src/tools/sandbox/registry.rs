@@ -23,6 +23,7 @@ const FIRST_PORT: u16 = 20_000;
 const PORTS: u16 = 12_000;
 const TRIES: u16 = 200;
 
+/// The registry's process, whether it runs or not; it reads the configuration that [`up`] writes.
 pub fn daemon(layout: &Layout) -> Daemon {
     let config = layout.file("registry.yml");
     Daemon::new(
