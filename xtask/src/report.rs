@@ -23,6 +23,7 @@ pub struct Report {
 }
 
 impl Report {
+    /// One for the process; whether stderr is a terminal is looked up here, once.
     pub fn new() -> Report {
         Report {
             progress: MultiProgress::new(),
@@ -49,6 +50,7 @@ impl Report {
             .suspend(|| write_or_quit(std::io::stderr(), format_args!("{line}\n")));
     }
 
+    /// A line on stderr for what the reader should know; the run goes on and its exit stays the same.
     pub fn warning(&self, line: impl Display) {
         self.note(format_args!("{} {line}", self.paint("warning:", "33;1")));
     }

@@ -81,6 +81,7 @@ struct Python<'a> {
 }
 
 impl<'a> Assembler<'a> {
+    /// Reads credentials and opens the store; fails where either can't be done. No registry is asked yet.
     pub fn new(context: &'a Context<'a>) -> Result<Assembler<'a>> {
         let say = |line: &str| context.report.note(line);
         let registries = Registries::new(Credentials::gather()?, say);

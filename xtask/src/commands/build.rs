@@ -45,6 +45,8 @@ enum Outcome<'a> {
     },
 }
 
+/// Builds each connector's image and runs its `spec`; `--dry-run` prints the plans instead. A connector that can't be
+/// planned keeps all from being built, one that fails later keeps none, and the run ends as the worst of them did.
 pub fn run(context: &Context, flags: &Build) -> Result<Exit> {
     let connectors = selection::to_build(context, &flags.selection)?;
     if connectors.is_empty() {

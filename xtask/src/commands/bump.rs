@@ -45,6 +45,7 @@ pub struct Row {
 }
 
 impl Row {
+    /// Dated today. A pull request's link leads to the configured `source`, else to git's `origin`, else there is none.
     pub fn new(context: &Context, text: &str, pull_request: Option<u64>) -> Result<Row> {
         let configured = context.resolved.config.source.clone();
         let source = match configured.as_str() {
@@ -72,6 +73,8 @@ impl Bumped {
     }
 }
 
+/// Writes each connector's next version into all of its files, or nothing at all; `--dry-run` only says what would be.
+/// Ends with 2 when a version has no such next one.
 pub fn run(context: &Context, flags: &Bump) -> Result<Exit> {
     let config = &context.resolved.config;
     let fleet = context.repo.load(&context.resolved)?;

@@ -35,6 +35,8 @@ struct Copied {
     existed: usize,
 }
 
+/// Says what the store takes up, prunes it, or pushes the wheels built here. Ends with 2 when there is no repository to
+/// push to; a prune beside a build leaves wheels and layers, warns, and ends with 0.
 pub fn run(context: &Context, flags: &Cache) -> Result<Exit> {
     let store = WheelStore::open(&context.repo.store())?;
     match flags {

@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::Context;
 use crate::{flags::Json, model::problem::Exit, report::table};
 
+/// Prints what every setting comes to, also those nobody set; a setting that is wrong has ended the run before.
 pub fn run(context: &Context, flags: &Json) -> Result<Exit> {
     let settings = &context.resolved.settings;
     if flags.json {

@@ -114,6 +114,8 @@ pub fn preflight_with(
     }
 }
 
+/// Prints what this machine has of what builds need, each fault with its fix. Ends with 3 when one is a problem, with 0
+/// when there are warnings alone.
 pub fn run(context: &Context, flags: &Json) -> Result<Exit> {
     let config = &context.resolved.config;
     let (mut checks, engine) = engine_checks(&context.engine, &config.platforms, &config.builder)?;

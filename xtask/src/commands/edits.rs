@@ -19,6 +19,7 @@ struct Edited {
 }
 
 impl<'a> Edits<'a> {
+    /// Of files below `root`, the repository's; each is read when it is first changed.
     pub fn new(root: &'a Utf8Path) -> Edits<'a> {
         Edits {
             root,

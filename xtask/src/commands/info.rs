@@ -64,6 +64,8 @@ struct DependencyFacts {
     error: Option<String>,
 }
 
+/// Prints what is known of one connector without asking an engine or a registry. Ends with 2 when the name means
+/// several or its metadata can't be used; packages that can't be planned are told beside the rest.
 pub fn run(context: &Context, flags: &Info) -> Result<Exit> {
     let config = &context.resolved.config;
     let named = std::slice::from_ref(&flags.name);

@@ -64,6 +64,8 @@ impl From<&Connector> for Row {
     }
 }
 
+/// Prints the connectors that are named, or touched by a change. Ends with 1 only with `--strict`, when there is one
+/// whose metadata can't be used.
 pub fn run(context: &Context, flags: &List) -> Result<Exit> {
     let pages = if flags.docs {
         Pages::Count

@@ -15,7 +15,9 @@ use crate::{
     tools::manifest_check::{self, Manifest},
 };
 
+/// What a manifest-only connector is made of, from its directory.
 pub const MANIFEST: &str = "manifest.yaml";
+/// Python code that a manifest may name classes of; it need not be there.
 pub const COMPONENTS: &str = "components.py";
 
 /// What a CDK says of one connector.

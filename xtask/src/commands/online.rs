@@ -44,6 +44,7 @@ pub struct Online<'a> {
 }
 
 impl<'a> Online<'a> {
+    /// Asks nobody yet. Images are asked about as declared, without stand-ins, with less patience than in a publish.
     pub fn new(context: &Context, say: &'a (dyn Fn(&str) + Sync)) -> Result<Online<'a>> {
         let registries = Registries::new(Credentials::gather()?, say);
         Ok(Online {

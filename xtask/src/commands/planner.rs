@@ -62,6 +62,8 @@ pub struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
+    /// Reads from git what concerns all connectors. Builds go by configuration and attest nothing until
+    /// [`with_builder`](Self::with_builder) and [`attested`](Self::attested) say otherwise.
     pub fn new(
         context: &'a Context,
         platforms: Vec<Platform>,
@@ -111,6 +113,7 @@ impl<'a> Planner<'a> {
         plans.into_iter().collect()
     }
 
+    /// Plans one connector's build, which may pull its base image. Fails where its files or its lock allow none.
     pub fn plan(&self, connector: &Connector) -> Result<BuildPlan> {
         let config = &self.context.resolved.config;
         let repo = &self.context.repo;
@@ -215,6 +218,7 @@ pub struct BasePython {
 }
 
 impl BasePython {
+    /// Runs the image, unless its digest was asked about before; for [`Ask::Nobody`] it may assume instead.
     pub fn of(context: &Context, image: &ImageRef, ask: Ask) -> Result<BasePython> {
         let cache = context.repo.target().join("interpreters");
         let told = match ask {
@@ -241,6 +245,7 @@ pub struct Sources<'a> {
 }
 
 impl<'a> Sources<'a> {
+    /// Fails without a pyproject.toml, for a lock that can't be read, and for a build_customization.py.
     pub fn read(root: &Utf8Path, connector: &'a Connector) -> Result<Sources<'a>> {
         let directory = root.join(&connector.directory);
         let files = files_of(&directory)?;
@@ -255,6 +260,7 @@ impl<'a> Sources<'a> {
         })
     }
 
+    /// What is installed on each platform, by the lock where there is one; the error holds all that is in the way.
     pub fn dependencies(
         &self,
         interpreter: Interpreter,
@@ -301,6 +307,7 @@ impl<'a> Sources<'a> {
         script.map(choose).transpose()
     }
 
+    /// What the image starts; an error where nothing would, or where nothing tells which of several scripts.
     pub fn entry_point(&self) -> Result<EntryPoint, Problem> {
         EntryPoint::choose(self.connector.name.as_str(), &self.files, &self.pyproject)
     }

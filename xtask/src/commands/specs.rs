@@ -31,6 +31,7 @@ use crate::{
     },
 };
 
+/// The answer that an image gave to `spec` on one platform, which was right.
 #[derive(Debug, Clone, Serialize)]
 pub struct CheckedSpec {
     pub platform: Platform,
@@ -94,6 +95,7 @@ impl<'i> Image<'i> {
 }
 
 impl<'a> Specs<'a> {
+    /// No kind of image was started yet, and no container runs.
     pub fn new(context: &'a Context<'a>) -> Specs<'a> {
         Specs {
             context,

@@ -49,6 +49,8 @@ struct Tested {
     steps: Vec<Step>,
 }
 
+/// Tries each connector step by step, and prints a table. Ends as the worst failed step says (1, or 2 for bad input),
+/// with 3 when none failed and one could not be tried.
 pub fn run(context: &Context, flags: &Test) -> Result<Exit> {
     let connectors = selection::chosen(context, &flags.selection, Pages::Ignore)?.whole()?;
     if connectors.len() > 1 && flags.config_file.is_some() {

@@ -61,6 +61,7 @@ pub struct Ran {
     pub outcome: Outcome,
 }
 
+/// What came of a tool check; `Unknown` ends the run with 3 where nothing is wrong.
 #[derive(Debug)]
 pub enum Outcome {
     /// With a few words where there is something to say.

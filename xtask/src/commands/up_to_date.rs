@@ -41,6 +41,8 @@ struct Line<'a> {
     current: Option<&'a Version>,
 }
 
+/// Moves connectors to their newest base image; with `--check` it only says which are behind. Ends with 3 when that is
+/// not known of one, else with 1 when `--check` found one behind.
 pub fn run(context: &Context, flags: &UpToDate) -> Result<Exit> {
     let config = &context.resolved.config;
     let fleet = context.repo.load(&context.resolved)?;

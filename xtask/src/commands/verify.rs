@@ -64,6 +64,8 @@ struct Published<'r> {
     attestations: usize,
 }
 
+/// Compares a published image with the commit that it names, and prints each check. Ends with 1 when something is wrong
+/// or there is no such image, with 3 when nothing is wrong and something could not be found out.
 pub fn run(context: &Context, flags: &Verify) -> Result<Exit> {
     let (connector, image) = subject(context, &flags.image)?;
     let say = |line: &str| context.report.note(line);

@@ -99,6 +99,8 @@ struct Backends {
 }
 
 impl<'a> Wheels<'a> {
+    /// Opens the stores and looks up the package indexes; a wheel cache that can't be opened is warned of and done
+    /// without. As long as this lives nobody prunes the store.
     pub fn open(
         context: &'a Context,
         native: Platform,

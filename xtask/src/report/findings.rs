@@ -30,6 +30,7 @@ pub struct NotRun {
     pub why: String,
 }
 
+/// Why a check says nothing of a connector; only `Unknown` keeps the run from ending with 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reason {
@@ -92,6 +93,7 @@ fn indented(message: &str) -> String {
     message.replace('\n', "\n    ")
 }
 
+/// What was checked, every finding, and all that was not run, also what was skipped.
 pub fn json(checked: &Checked) -> Value {
     json!({ "connectors": checked.connectors, "findings": checked.findings, "not_run": checked.not_run })
 }

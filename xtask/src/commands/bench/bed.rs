@@ -31,6 +31,7 @@ use crate::{
     },
 };
 
+/// What all cases of a run work in: made once ([`make`](Self::make)), cleared at the end ([`clear`](Self::clear)).
 pub struct Bed<'a> {
     pub context: &'a Context<'a>,
     /// A clone of the repository as it is committed, with connectors made for the bench.
@@ -75,6 +76,7 @@ impl<'a> Bed<'a> {
         })
     }
 
+    /// The engine that both sides build with.
     pub fn engine(&self) -> &Engine {
         &self.context.engine
     }

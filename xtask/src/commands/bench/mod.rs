@@ -34,6 +34,8 @@ const MANIFESTS: usize = 384;
 /// The runs of each side.
 type Runs = Vec<(Side, Vec<Run>)>;
 
+/// Measures the cases that are named, all where none is, and prints them. Ends as the worst failure says; a goal that
+/// is missed is no failure.
 pub fn run(context: &Context, flags: &Bench) -> Result<Exit> {
     let cases = if flags.cases.is_empty() {
         Case::ALL.to_vec()

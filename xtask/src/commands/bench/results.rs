@@ -71,6 +71,7 @@ struct MeasuredSide {
 }
 
 impl Results {
+    /// Notes date, machine and load as they are before the first case.
     pub fn begin(bed: &Bed, flags: &Bench) -> Result<Results> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Ok(Results {
@@ -87,10 +88,12 @@ impl Results {
         })
     }
 
+    /// Takes the next case, in the order of the report.
     pub fn add(&mut self, measured: Measured) {
         self.cases.push(measured);
     }
 
+    /// Keeps what ended a case until [`print`](Self::print), which ends the run by the worst of these.
     pub fn failed(&mut self, case: Case, error: anyhow::Error) {
         self.failed.push(Failed {
             case,
@@ -152,6 +155,8 @@ impl Results {
 }
 
 impl Measured {
+    /// Sums up what each side's runs took, with the load of this moment: for when the case has just ended. A side
+    /// without runs is left out.
     pub fn new(case: Case, runs: Runs, remarks: Vec<String>) -> Measured {
         let sides = runs.into_iter().filter_map(|(side, runs)| {
             let values: Vec<f64> = runs.iter().map(|run| run.value).collect();

@@ -86,6 +86,8 @@ struct Prepared<'a> {
     plan: Result<PublishPlan>,
 }
 
+/// Plans, builds, tests and pushes each connector; `--plan` prints the plans instead. One that fails stops no other
+/// unless asked to, and the run ends as the worst of them did.
 pub fn run(context: &mut Context, global: &Global, flags: &Publish) -> Result<Exit> {
     if let Some(registry) = flags.registry.as_ref().filter(|flag| !flag.is_empty()) {
         let registry = Value::String(registry.clone());

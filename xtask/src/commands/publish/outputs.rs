@@ -108,6 +108,7 @@ pub struct Sinks {
 }
 
 impl Sinks {
+    /// Nothing is known of `connectors` yet, and `file` (`--outputs-file`) is not written before something is.
     pub fn new(
         connectors: impl Iterator<Item = ConnectorName>,
         file: Option<Utf8PathBuf>,

@@ -109,6 +109,7 @@ impl Outcome {
         }
     }
 
+    /// Of a connector whose turn never came, after Ctrl-C or with `--fail-fast`: it makes the run end with 1 at least.
     pub fn not_run(target: &Target) -> Outcome {
         Outcome::new(
             target,

@@ -125,6 +125,7 @@ impl<'a> Sandbox<'a> {
         registry::forget(&self.layout, namespaces)
     }
 
+    /// Whether [`up`](Self::up) would find nothing to do; false also where that can't be told.
     pub fn is_up(&self) -> bool {
         matches!(self.already_up(), Ok(Some(_)))
     }

@@ -12,6 +12,8 @@ use crate::{
     model::{platform, problem::Exit},
 };
 
+/// Brings up what is not up, with `--compiler` an image with a compiler too where docker.io is out of reach, and prints
+/// what runs. Ends with 3 when something is to be brought up and this is not Linux, or not root.
 pub fn up(context: &Context, flags: &SandboxUp) -> Result<Exit> {
     let sandbox = context.sandbox();
     let up = sandbox.up(context.report)?;
@@ -21,6 +23,7 @@ pub fn up(context: &Context, flags: &SandboxUp) -> Result<Exit> {
     status(context, &flags.output)
 }
 
+/// Prints what runs and where, changing nothing; ends with 0 whether or not all of it does.
 pub fn status(context: &Context, flags: &Json) -> Result<Exit> {
     let status = context.sandbox().status()?;
     if flags.json {
@@ -33,6 +36,7 @@ pub fn status(context: &Context, flags: &Json) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
+/// Stops what `up` started, with `--purge` removing its data; ends with 0 also where nothing ran.
 pub fn down(context: &Context, flags: &SandboxDown) -> Result<Exit> {
     let sandbox = context.sandbox();
     let stopped = if flags.purge {

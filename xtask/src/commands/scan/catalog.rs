@@ -46,6 +46,7 @@ pub struct Subject<'a> {
 }
 
 impl<'a> Catalogs<'a> {
+    /// Lists nothing yet; what this version of syft listed in earlier runs is found again.
     pub fn new(context: &Context, registries: &'a Registries<'a>) -> Catalogs<'a> {
         let config = &context.resolved.config;
         let cataloguer = evidence::cataloguer(&config.tools.syft);

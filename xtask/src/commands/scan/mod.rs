@@ -38,6 +38,8 @@ use crate::{
     },
 };
 
+/// Builds each image and scans it, pushing nothing. Ends with 1 when a scan blocks (`scan.on-finding`) or a build
+/// failed, with 3 when the machine was at fault.
 pub fn run(context: &Context, flags: &Scan) -> Result<Exit> {
     let connectors = selection::to_build(context, &flags.selection)?;
     if connectors.is_empty() {

@@ -87,6 +87,7 @@ pub struct ScanOutcome {
     lock: Option<&'static str>,
 }
 
+/// One platform's part of a scan: which manifest it was of, and where the lists of what that holds are.
 #[derive(Debug, Serialize)]
 pub struct ScannedImage {
     pub platform: Platform,

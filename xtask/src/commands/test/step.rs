@@ -36,6 +36,7 @@ pub struct Step {
 }
 
 impl Step {
+    /// Without findings. A step that failed ends the run with 1, one that is unknown with 3.
     pub fn new(step: &'static str, outcome: Outcome, detail: impl Into<String>) -> Step {
         Step {
             step,
