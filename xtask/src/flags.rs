@@ -395,6 +395,7 @@ pub struct Attest {
 }
 
 impl Attest {
+    /// What only BuildKit does: an image that is to have any is built by docker.
     pub fn asked(&self) -> Attestations {
         Attestations {
             provenance: self.provenance,
@@ -551,6 +552,7 @@ pub struct Publish {
 }
 
 impl Publish {
+    /// `--dry-run`, which is the default.
     pub fn mode(&self) -> Mode {
         if self.dry_run {
             Mode::DryRun
@@ -559,6 +561,7 @@ impl Publish {
         }
     }
 
+    /// `--force-publish`.
     pub fn existing(&self) -> Existing {
         if self.force_publish {
             Existing::Replace
@@ -567,10 +570,12 @@ impl Publish {
         }
     }
 
+    /// `--sign`.
     pub fn signing(&self) -> Signing {
         if self.sign { Signing::On } else { Signing::Off }
     }
 
+    /// `--push-latest`; whether the release is the newest is for the plan to say.
     pub fn latest(&self) -> Latest {
         if self.push_latest {
             Latest::Follow
