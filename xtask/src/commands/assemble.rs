@@ -262,7 +262,7 @@ impl Assembly<'_> {
     /// The layers that remove packages of the base image, on each platform where some make way for others.
     fn removals(&self, python: &Python<'_>) -> Result<BTreeMap<Platform, NamedLayer>> {
         let removal = |(platform, replaced): (&Platform, &Vec<BasePackage>)| {
-            let paths: Vec<&String> = replaced.iter().flat_map(|one| &one.paths).collect();
+            let paths = python.plan.removed(*platform);
             let names: Vec<String> = replaced.iter().map(BasePackage::to_string).collect();
             let make = || {
                 let mut tree = Tree::default();

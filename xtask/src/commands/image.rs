@@ -104,7 +104,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The connector's lock: what a build writes lies in one place, and is read until its image is pushed.
-    fn lock(&self, plan: &BuildPlan) -> Result<StoreLock> {
+    pub fn lock(&self, plan: &BuildPlan) -> Result<StoreLock> {
         let directory = self.context.repo.work(&plan.connector);
         let attempt = || try_lock(&directory, "lock");
         if let Some(lock) = attempt()? {

@@ -238,6 +238,7 @@ fn publish_all(
     let builder = Builder::new(context, &planner, native, &plans)?;
     let work: Vec<_> = wanted.iter().zip(&plans).collect();
     let results = each(&work, config.parallelism(), |((_, found), plan)| {
+        let _lock = builder.lock(plan)?;
         found.publish(context, &builder, plan, upload)
     });
     check_interrupted()?;

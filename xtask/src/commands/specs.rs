@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use anyhow::{Context as _, Result, anyhow};
@@ -28,6 +28,7 @@ use crate::{
         layout,
         process::check_interrupted,
         spec_batch::{SpecBatch, Tried},
+        work::lock,
     },
 };
 
@@ -295,8 +296,4 @@ fn own_layer(image: Image<'_>, platform: Platform) -> Result<Vec<u8>> {
     let layer = layers.last().context("an image has layers")?;
     let path = layout.blob(&layout::digest(layer)?);
     std::fs::read(&path).with_context(|| format!("read {path}"))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

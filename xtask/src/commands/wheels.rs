@@ -334,8 +334,7 @@ impl<'a> Wheels<'a> {
         }
         if !python.replaces.is_empty() {
             for platform in &plan.platforms {
-                let replaced = python.replaces.get(platform).into_iter().flatten();
-                let paths = replaced.flat_map(|one| &one.paths);
+                let paths = python.removed(*platform).into_iter();
                 let lines: String = paths.map(|path| format!("{path}\n")).collect();
                 write(&python.removals(*platform), &lines)?;
             }

@@ -9,7 +9,7 @@ pub enum ReleaseType {
     /// Tagged with the version. Airbyte's own action calls it `main-release`.
     #[value(alias = "main-release")]
     Main,
-    /// Tagged with the version and the commit as [`PreReleaseTag`] says; never latest.
+    /// Tagged with the version and the commit, as the setting `pre-release` says; never latest.
     PreRelease,
 }
 

@@ -393,7 +393,20 @@ impl BuildPlan {
 }
 
 impl PythonPlan {
-    /// The list of what is removed from the base image on `platform`.
+    /// The paths that are removed from the base image on `platform`, without a leading slash, none below another.
+    pub fn removed(&self, platform: Platform) -> Vec<&str> {
+        let replaced = self.replaces.get(&platform).into_iter().flatten();
+        let paths: BTreeSet<&str> = replaced
+            .flat_map(|one| one.paths.iter().map(String::as_str))
+            .collect();
+        let is_top = |path: &&str| {
+            let mut above = path.match_indices('/').map(|(end, _)| &path[..end]);
+            !above.any(|directory| paths.contains(directory))
+        };
+        paths.iter().copied().filter(is_top).collect()
+    }
+
+    /// The list of those.
     pub fn removals(&self, platform: Platform) -> Utf8PathBuf {
         self.requirements
             .join(format!("replaced-{}.txt", platform.architecture()))

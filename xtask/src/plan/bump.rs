@@ -58,8 +58,8 @@ pub fn next(now: &Version, step: Step) -> Result<Version, Problem> {
 }
 
 /// metadata.yaml with another version, and what [`ROLLOUT`] is set to beside it. A first release candidate is rolled
-/// out progressively; the release that candidates lead to is not, unless the connector's rollouts are on autopilot
-/// (Airbyte's `bump_version.py`).
+/// out progressively. A release is not, unless the connector states how its releases are: then only the one that
+/// candidates lead to is not, and on autopilot that one is too (Airbyte's `bump_version.py`).
 pub fn metadata(text: &str, version: &Version) -> Result<(String, Option<bool>), Problem> {
     let set = |text: &str, path: &str, value| {
         edit::set(text, &format!("data.{path}"), &value)
@@ -69,15 +69,16 @@ pub fn metadata(text: &str, version: &Version) -> Result<(String, Option<bool>),
         Document::read(text).map_err(|flaw| Problem::usage(flaw.in_file("metadata.yaml")))?;
     let field = |path: &str| document.root.at_path(&format!("data.{path}"));
     let rollout = field(ROLLOUT).and_then(Node::boolean);
-    let on_autopilot = field(ROLLOUT_MODE).and_then(Node::text) == Some("autopilot");
+    let mode = field(ROLLOUT_MODE).and_then(Node::text);
     let now = field("dockerImageTag").and_then(Node::text);
     let now = now.and_then(|now| Version::parse(now).ok());
     let was_candidate = now.as_ref().is_some_and(is_candidate);
     let was_release = now.is_some_and(|now| now.pre.is_empty());
+    let ends_rollout = mode.is_none() || (!was_release && mode != Some("autopilot"));
     let rollout = match (is_candidate(version), rollout) {
         (true, None) => Some(true),
         (true, Some(false)) if !was_candidate => Some(true),
-        (false, Some(true)) if !was_release && !on_autopilot => Some(false),
+        (false, Some(true)) if ends_rollout => Some(false),
         _ => None,
     };
     let text = set(text, "dockerImageTag", json!(version.to_string()))?;
@@ -215,9 +216,11 @@ mod tests {
         let lines =
             "  releases:\n    rolloutConfiguration:\n      enableProgressiveRollout: true\n";
         let (yes, no) = (rollout("true"), rollout("false"));
-        let pilot =
-            |value: &str| format!("{}      defaultRolloutMode: autopilot\n", rollout(value));
-        let (pilot_yes, pilot_no) = (pilot("true"), pilot("false"));
+        let stated = |mode: &str, value: &str| {
+            format!("{}      defaultRolloutMode: {mode}\n", rollout(value))
+        };
+        let [pilot_yes, pilot_no] = ["true", "false"].map(|value| stated("autopilot", value));
+        let [manual_yes, manual_no] = ["true", "false"].map(|value| stated("manual", value));
         for (from, before, to, after, said) in [
             ("1.2.3", "", "1.2.4", "", None),
             ("1.2.3", "", "1.2.4-rc.1", lines, Some(true)),
@@ -226,7 +229,15 @@ mod tests {
             ("1.2.4-rc.1", &*yes, "1.2.4", &*no, Some(false)),
             ("1.2.4-beta.1", &*yes, "1.2.4", &*no, Some(false)),
             ("1.2.3", &*no, "1.2.4", &*no, None),
-            ("1.2.3", &*yes, "1.2.4", &*yes, None),
+            ("1.2.3", &*yes, "1.2.4", &*no, Some(false)),
+            ("1.2.3", &*manual_yes, "1.2.4", &*manual_yes, None),
+            (
+                "1.2.4-rc.1",
+                &*manual_yes,
+                "1.2.4",
+                &*manual_no,
+                Some(false),
+            ),
             ("1.2.3", &*pilot_yes, "2.0.0", &*pilot_yes, None),
             ("1.2.4-rc.1", &*pilot_yes, "1.2.4", &*pilot_yes, None),
             ("1.2.3", &*pilot_no, "1.2.4-rc.1", &*pilot_yes, Some(true)),

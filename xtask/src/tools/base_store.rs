@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fs,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock},
     time::SystemTime,
 };
 
@@ -17,6 +17,7 @@ use super::{
     process::check_interrupted,
     registry::{Reference, Registries, Repository},
     wheel_store::{self, Usage, entries, mark_used},
+    work::lock,
 };
 use crate::model::{
     image::{Digest, ImageRef},
@@ -198,10 +199,6 @@ fn missing(image: impl std::fmt::Display) -> Problem {
     Problem::failure(format!("base image {image} is not there")).help(
         "check connectorBuildOptions.baseImage in metadata.yaml, and `mirrors` in `cargo xtask config`",
     )
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     io::{self, BufReader, BufWriter, Read, Write},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering},
         mpsc::{self, Receiver, Sender, SyncSender},
     },
@@ -20,7 +20,7 @@ use super::{
     docker::Engine,
     process,
     spool::{Spool, Spooled},
-    work::joined,
+    work::{joined, lock},
 };
 use crate::model::{image::ImageRef, platform::Platform, problem::Problem, target::PythonVersion};
 
@@ -252,10 +252,6 @@ impl Waiting {
     fn close(&self) {
         *lock(&self.0) = None;
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn length(length: usize) -> io::Result<u32> {

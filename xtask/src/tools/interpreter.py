@@ -1,5 +1,5 @@
 # Tells what connectors' packages are chosen by: the interpreter, whether there is a user airbyte and, when asked
-# (`installed`), the distributions that are where connectors' packages go, each with the paths that are its alone.
+# (`installed`), the distributions that are where connectors' packages go, each with its paths.
 import json, os, platform, pwd, sys
 
 PREFIX = "/usr/local"
@@ -45,9 +45,10 @@ def installed():
     from importlib.metadata import distributions
 
     for distribution in distributions(path=[SITE]):
-        name = distribution.read_text("METADATA") and distribution.metadata["Name"]
+        told = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO")
+        name = told and distribution.metadata["Name"]
         paths = paths_of(files_of(distribution))
-        if name and paths:
+        if name and distribution.version and paths:
             yield {"name": name, "version": distribution.version, "paths": paths}
 
 
@@ -55,6 +56,6 @@ answer = {
     "python": platform.python_version(),
     "libc": platform.libc_ver(),
     "airbyte": "airbyte" in [user.pw_name for user in pwd.getpwall()],
-    "installed": sorted(installed(), key=lambda one: one["paths"]) if "installed" in sys.argv else [],
+    "installed": sorted(installed(), key=lambda one: (one["name"].lower(), one["paths"])) if "installed" in sys.argv else [],
 }
 print(json.dumps(answer))

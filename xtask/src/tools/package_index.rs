@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     io::{Read, Write},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -17,6 +17,7 @@ use super::{
     index_addresses::{Index, Secret, Settings},
     process::check_interrupted,
     retry::{self, Clock, Failed, Policy, expect_success, network_fault, status_of, while_doing},
+    work::lock,
 };
 use crate::model::{
     hash::Hash,
@@ -376,10 +377,6 @@ fn texts(wanted: &LockedFile) -> Texts {
     } else {
         vec![wanted.name.clone()]
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 enum Choice {

@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -22,6 +22,7 @@ use super::{
     registry::{Credentials, Reference, Registries, Repository},
     retry::{is_transient, status_of},
     wheel_cache::{ANSWER, PATIENCE},
+    work::lock,
 };
 use crate::model::{
     image::{Digest, ImageRef},
@@ -179,10 +180,6 @@ fn newest(repository: &Repository<'_>) -> Result<Option<Document>> {
         Some(version) => tagged(&version.to_string()),
         None => Ok(None),
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

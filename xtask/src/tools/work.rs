@@ -4,14 +4,14 @@ use std::{
     num::NonZeroUsize,
     panic::resume_unwind,
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
 };
 
 /// Calls `work` for every item, at most `jobs` at a time; the results stand in the items' order. Where it panics, so does
-/// this, once all that had begun is done.
+/// this, once the others have done what is left.
 pub fn each<'a, T: Sync, R: Send>(
     items: &'a [T],
     jobs: NonZeroUsize,
@@ -26,10 +26,7 @@ pub fn each<'a, T: Sync, R: Send>(
                     .and_then(|i| Some((i, items.get(i)?)))
                 {
                     let result = work(item);
-                    results
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push((index, result));
+                    lock(&results).push((index, result));
                 }
             })
         };
@@ -39,6 +36,11 @@ pub fn each<'a, T: Sync, R: Send>(
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.sort_by_key(|(index, _)| *index);
     results.into_iter().map(|(_, result)| result).collect()
+}
+
+/// What a lock guards, also after a thread that held it panicked: nothing is guarded here that is left half-done.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a thread gave; one that panicked does so here.

@@ -378,8 +378,10 @@ fn a_connector_is_built_by_one_run_at_a_time() {
         let command = command.args(BUILD).stdout(Stdio::piped());
         command.stderr(Stdio::piped()).spawn().unwrap()
     };
-    let first = start("waiting-spec");
+    let mut first = start("waiting-spec");
     while !repo.building().exists() {
+        let ended = first.try_wait().unwrap();
+        assert!(ended.is_none(), "{ended:?} before its spec began");
         thread::sleep(Duration::from_millis(10));
     }
     let mut second = start("");

@@ -93,7 +93,9 @@ fn increment(subject: &Subject) -> Vec<Defect> {
                         false => "rc` (or release)",
                     };
                     let unless = match changed == [METADATA] && is_built_alike(subject, earlier) {
-                        true => "; ignore this when nothing is to be released again",
+                        true => {
+                            "; where nothing is to be released again `checks.exceptions` bears it"
+                        }
                         false => "",
                     };
                     format!("`cargo xtask connector bump {name} {steps}{unless}")

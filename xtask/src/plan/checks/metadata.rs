@@ -133,24 +133,20 @@ fn schema_defects(subject: &Subject, root: &Node) -> Vec<Defect> {
         .flat_map(|misfit| explain(subject, root, misfit))
         .collect();
     defects.sort_by_key(|defect| defect.at);
+    // The validator tells a key that two mappings have twice, and of neither where it is.
+    defects.dedup();
     defects
 }
 
 /// The mappings whose keys are versions.
 const BY_VERSION: [&str; 2] = [
-    "/data/releases/breakingChanges",
-    "/data/releases/unsafeDowngrades",
+    "data.releases.breakingChanges",
+    "data.releases.unsafeDowngrades",
 ];
 
 /// One message for each thing to put right.
 fn explain(subject: &Subject, root: &Node, misfit: &Misfit) -> Vec<Defect> {
-    let pointer = match &misfit.why {
-        Why::KeyName(key) => {
-            let has_it = |at: &&&str| root.at_pointer(at).entry(key).is_some();
-            BY_VERSION.iter().find(has_it).unwrap_or(&"")
-        }
-        _ => misfit.pointer.as_str(),
-    };
+    let pointer = misfit.pointer.as_str();
     let node = root.at_pointer(pointer);
     let path = pointer.trim_start_matches('/').replace('/', ".");
     let field = if path.is_empty() {
@@ -177,9 +173,13 @@ fn explain(subject: &Subject, root: &Node, misfit: &Misfit) -> Vec<Defect> {
             keys.iter().map(missing).collect()
         }
         Why::KeyName(key) => {
-            let at = node.entry(key).map_or(node.at, |entry| entry.at);
-            let message = format!("{field}: `{key}` is not a version");
-            one(at, message, "write it as N.N.N, without leading zeros")
+            let wrong = |path: &&str| {
+                let entry = root.at_path(path)?.entry(key)?;
+                let message = format!("{path}: `{key}` is not a version");
+                let help = "write it as N.N.N, without leading zeros";
+                Some(subject.in_file(METADATA, entry.at, message, help))
+            };
+            BY_VERSION.iter().filter_map(wrong).collect()
         }
         why @ Why::Type { .. } => one(node.at, format!("{field}: {why}"), type_help(node, why)),
         why @ Why::Format { .. } => {

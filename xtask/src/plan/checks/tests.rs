@@ -739,6 +739,16 @@ fn configuration_adds_keys() {
     let misnamed = Fixture::good().edit("9.1.0: {message", "9.1.x: {message");
     let line = GOOD.lines().position(|line| line.contains("9.1.0: {"));
     assert_eq!(Some(misnamed.findings()[0].at.line - 1), line);
+    let twice = GOOD.replace("9.1.0: {message", "9.1.x: {message");
+    let twice = twice.replace("      9.0.0:\n", "      9.1.x:\n");
+    let twice = Fixture::good().metadata(&twice).findings();
+    let of_schema = twice.iter().filter(|one| one.check == "metadata-schema");
+    let messages: Vec<&str> = of_schema.map(|one| one.message.as_str()).collect();
+    assert_eq!(
+        messages,
+        ["breakingChanges", "unsafeDowngrades"]
+            .map(|field| format!("data.releases.{field}: `9.1.x` is not a version"))
+    );
     for wrong in ["data.name.x", "data.nowhere.x"] {
         let error = definition::schema_with(&[wrong.to_owned()]).unwrap_err();
         assert!(error.contains(wrong), "{error}");
@@ -875,6 +885,15 @@ fn packages() {
             &["lock-file"],
         ),
         ("a package from git", locked(git), &["lock-file"]),
+        (
+            "one from git where a single release of Python is allowed",
+            good().file(
+                "poetry.lock",
+                &poetry_lock(hash, git)
+                    .replace(r#"python-versions = "*""#, r#"python-versions = "3.11.9""#),
+            ),
+            &["lock-file"],
+        ),
         (
             "one without a hash",
             good().file("poetry.lock", &lock.replace("sha256", "md5")),
@@ -1434,7 +1453,11 @@ fn the_version_is_compared_with_the_merge_base() {
     ] {
         let found = since(&[before], "10.0.0", &[path]).findings();
         let help = &found[0].help;
-        assert_eq!(help.contains("ignore this"), may_be_ignored, "{found:?}");
+        assert_eq!(
+            help.contains("checks.exceptions"),
+            may_be_ignored,
+            "{found:?}"
+        );
     }
     let two = [then("9.1.0"), then("9.2.0")];
     expect("criss-cross", since(&two, "9.1.1", &[]), INCREMENT);

@@ -53,6 +53,10 @@ fn changed_requirements(
     {
         return Some(format!("it was made for {}", root.name));
     }
+    // What the build backend reads elsewhere only it knows.
+    if is_dynamic(pyproject) {
+        return None;
+    }
     let sourced = sourced(pyproject);
     let is_direct = |d: &Dependency| d.direct.is_some() || sourced.contains(&d.name);
     // uv records no specifier of what a source replaces, and each of several sources by itself: there the name has to do,
@@ -82,6 +86,17 @@ fn changed_requirements(
     }
     let gone = recorded.first()?;
     Some(format!("{} is no longer asked for", said(gone)))
+}
+
+/// Whether the dependencies stand elsewhere (`[project] dynamic`, such as setuptools' requirements.txt).
+fn is_dynamic(pyproject: &Pyproject) -> bool {
+    let project = pyproject.document.get("project");
+    let fields = project.and_then(|project| project.get("dynamic")?.as_array());
+    fields.is_some_and(|fields| {
+        fields
+            .iter()
+            .any(|one| one.as_str() == Some("dependencies"))
+    })
 }
 
 /// Packages that `[tool.uv.sources]` takes from elsewhere than an index, also outside one extra or group.

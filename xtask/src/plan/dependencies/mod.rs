@@ -183,17 +183,19 @@ pub fn plan(
 /// What keeps a lock out of every image: out of those with each interpreter that it and pyproject.toml allow. The
 /// platforms' closures are taken to be alike.
 pub fn faults(pyproject: &Pyproject, lock: &Lock) -> Vec<Reason> {
-    // One release stands for all of a minor version.
-    let pythons = (8..=14).map(|minor| PythonVersion {
-        major: 3,
-        minor,
-        patch: 20,
-    });
-    let allowed = pythons.filter(|python| {
-        let constraints = [&pyproject.python, &lock.python];
-        constraints
-            .iter()
-            .all(|one| one.contains(&python.version()))
+    let is_allowed = |python: &PythonVersion| {
+        let mut constraints = [&pyproject.python, &lock.python].into_iter();
+        constraints.all(|one| one.contains(&python.version()))
+    };
+    // One release stands for all of a minor version: a late one, which few constraints leave out.
+    let allowed = (8..=14).filter_map(|minor| {
+        let patches = [20].into_iter().chain(0..=30);
+        let mut releases = patches.map(|patch| PythonVersion {
+            major: 3,
+            minor,
+            patch,
+        });
+        releases.find(is_allowed)
     });
     let mut common: Option<Vec<Reason>> = None;
     for python in allowed {

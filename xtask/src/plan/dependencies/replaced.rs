@@ -17,9 +17,10 @@ impl Dependencies {
             Dependencies::Unlocked { .. } => &[],
         };
         let replaced = closures.iter().map(|closure| {
+            let platform = closure.target.platform;
             let other = |one: &&BasePackage| closure.has_another(one);
-            let replaced = installed.iter().filter(other).cloned().collect();
-            (closure.target.platform, replaced)
+            let replaced = installed.iter().filter(other);
+            (platform, replaced.map(|one| one.on(platform)).collect())
         });
         replaced
             .filter(|(_, replaced): &(_, Vec<_>)| !replaced.is_empty())

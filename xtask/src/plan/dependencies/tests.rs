@@ -510,8 +510,10 @@ fn other_versions_of_a_base_image_are_replaced_where_they_are_locked() {
         version: version.to_owned(),
         paths: vec![name.to_owned()],
     };
-    let [old, other] = [of_base("A_B", "1.9"), of_base("c", "of old")];
+    let [old, mut other] = [of_base("A_B", "1.9"), of_base("c", "of old")];
+    other.paths = vec!["c.cpython-311-x86_64-linux-gnu.so".to_owned()];
     let installed = [old.clone(), other.clone(), of_base("pip", "24.0")];
+    other.paths = vec!["c.cpython-311-aarch64-linux-gnu.so".to_owned()];
     let expected = [(AMD64, vec![old.clone()]), (ARM64, vec![old, other])];
     assert_eq!(planned.replaced(&installed), expected.into());
     let same = [of_base("a.b", "2"), of_base("c", "1.0")];
@@ -729,8 +731,12 @@ fn uv_locks_out_of_date_missing_or_direct_are_refused() {
         let error = resolved(&pyproject, &lock, AMD64).unwrap_err();
         assert_eq!(error, format!("out of date with pyproject.toml: {message}"));
     }
-    // Written otherwise, but the same.
+    // Written otherwise, but the same; or where nobody but the build backend reads it.
     for (from, to) in [
+        (
+            "dependencies = [\"a[y]>=1,<2\", \"c; sys_platform == 'linux'\"]",
+            "dynamic = [\"dependencies\"]",
+        ),
         (">=1,<2", "<2, >=1"),
         ("\"source-x\"", "\"Source_X\""),
         ("a[y]", "A [Y]"),

@@ -1,9 +1,6 @@
 //! One request to a registry: who we are, how often it is tried, and how its failure reads.
 
-use std::{
-    io::Read,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::io::Read;
 
 use anyhow::{Context, Error, Result, anyhow};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -17,7 +14,10 @@ use url::form_urlencoded::Serializer;
 use super::{Registries, challenge::Challenge, credentials::Credential};
 use crate::{
     model::problem::Problem,
-    tools::retry::{self, Failed, Next, SayingClock, network_fault, status_of, unexpected_status},
+    tools::{
+        retry::{self, Failed, Next, SayingClock, network_fault, status_of, unexpected_status},
+        work::lock,
+    },
 };
 
 /// Manifests and configurations have kilobytes; the specification lets registries refuse manifests above 4 MiB.
@@ -239,8 +239,4 @@ fn basic(username: &str, password: &str) -> String {
         "Basic {}",
         BASE64_STANDARD.encode(format!("{username}:{password}"))
     )
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
