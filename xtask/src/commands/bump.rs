@@ -16,7 +16,7 @@ use crate::{
         connector_files::page_path,
         problem::{Exit, Problem},
     },
-    plan::{bump, changelog},
+    plan::{bump, changelog, checks},
     tools::{clock, git},
 };
 
@@ -111,7 +111,7 @@ pub fn run(context: &Context, flags: &Bump) -> Result<Exit> {
             .report
             .result(format_args!("{connector}: {from} -> {to}"));
         if let Some(value) = enable_progressive_rollout {
-            let set = format_args!("  {}: {value}", bump::ROLLOUT);
+            let set = format_args!("  {}: {value}", checks::ROLLOUT);
             context.report.result(set);
         }
         for file in files {

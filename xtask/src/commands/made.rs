@@ -1,6 +1,6 @@
 //! A built image until its run is over: in its layout, and as far as it is needed in the engine's store.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 
 use anyhow::Result;
 
@@ -15,6 +15,7 @@ use crate::{
         layout::Layout,
         process::Finished,
         store_lock::StoreLock,
+        work::lock,
     },
 };
 
@@ -63,7 +64,7 @@ impl Made {
         platform: Platform,
         send: Sent,
     ) -> Result<()> {
-        let _turn = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = lock(&self.loading);
         // What a manifest-only image shares with the next is its base; forgetting a name takes an engine seconds.
         self.previous.get_or_init(|| {
             let has_packages = plan.python.is_some();

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -107,7 +107,7 @@ impl<'a> Online<'a> {
 
     fn ask<T>(&self, image: &ImageRef, question: impl Fn(&ImageRef) -> Result<T>) -> Answer<T> {
         let used = BaseImage::resolve(image, &self.config)?.used;
-        let silent = || self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        let silent = || work::lock(&self.silent);
         if let Some(why) = silent().get(&used.registry) {
             return Err(why.clone());
         }

@@ -326,10 +326,7 @@ pub fn packaging(
     };
     let pyproject = Pyproject::parse(&text).map_err(|error| wrong("pyproject.toml", error))?;
     let mut lock = None;
-    for (file, parse) in [
-        ("poetry.lock", Lock::parse_poetry as fn(&str) -> _),
-        ("uv.lock", Lock::parse_uv),
-    ] {
+    for (file, parse) in Lock::FILES {
         if let Some(text) = read(&root.join(place(file)))? {
             lock = Some(parse(&text).map_err(|error| wrong(file, error))?);
         }

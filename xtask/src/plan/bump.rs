@@ -6,16 +6,12 @@ use serde::Deserialize;
 use serde_json::json;
 use toml::Spanned;
 
-use super::checks::is_candidate;
+use super::checks::{ROLLOUT, ROLLOUT_MODE, is_candidate};
 use crate::model::{
     problem::Problem,
     step::Step,
     yaml::{Document, Node, edit},
 };
-
-/// Dotted path below `data`: whether Airbyte gives the version to some users first.
-pub const ROLLOUT: &str = "releases.rolloutConfiguration.enableProgressiveRollout";
-const ROLLOUT_MODE: &str = "releases.rolloutConfiguration.defaultRolloutMode";
 
 /// The version after `now`.
 pub fn next(now: &Version, step: Step) -> Result<Version, Problem> {

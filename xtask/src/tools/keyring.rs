@@ -1,14 +1,17 @@
 //! `keyring`, the program that gives out passwords: uv and pip ask it where their `keyring-provider` is `subprocess`.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
 
-use super::process::{Program, installed};
+use super::{
+    process::{Program, installed},
+    work::lock,
+};
 use crate::model::problem::Problem;
 
 /// It may have to unlock something, or ask a cloud for a token.
@@ -48,7 +51,7 @@ impl Entry {
     /// # Errors
     /// When there is no keyring to ask.
     pub fn password(&self) -> Result<Option<String>> {
-        let mut answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answer = lock(&self.answer);
         if let Some(Answer(known)) = &*answer {
             return Ok(known.clone());
         }

@@ -12,7 +12,7 @@ use std::{
     },
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
-        Mutex, PoisonError,
+        Mutex,
         atomic::{AtomicBool, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError},
     },
@@ -27,6 +27,7 @@ use rustix::{
     process::{Pid, Signal, kill_process_group, setpriority_process},
 };
 
+use super::work::lock;
 use crate::model::problem::{Exit, Problem};
 
 /// Process groups that are running now, for the interrupt handler.
@@ -63,11 +64,7 @@ pub fn watch_interrupts() -> Result<()> {
     thread::spawn(move || {
         for _ in signals.forever() {
             INTERRUPTED.store(true, Ordering::SeqCst);
-            for group in RUNNING
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .iter()
-            {
+            for group in lock(&RUNNING).iter() {
                 let _ = kill_process_group(*group, Signal::TERM);
             }
         }
@@ -545,10 +542,7 @@ impl Group {
     fn of(child: &Child, on_interrupt: OnInterrupt) -> Group {
         let leader = Pid::from_child(child);
         if on_interrupt == OnInterrupt::End {
-            RUNNING
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(leader);
+            lock(&RUNNING).push(leader);
         }
         Group {
             leader,
@@ -630,10 +624,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        RUNNING
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|pid| *pid != self.leader);
+        lock(&RUNNING).retain(|pid| *pid != self.leader);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -16,6 +16,8 @@ use ureq::{
         transport::NextTimeout,
     },
 };
+
+use super::work::lock;
 
 /// How long an answer is used. Names of large services are given out for about as long.
 const KEPT: Duration = Duration::from_secs(60);
@@ -66,10 +68,10 @@ impl<R: Resolver> Resolver for Remembering<R> {
         let key = DefaultResolver::host_and_port(scheme, authority).unwrap_or_default();
         let came = Instant::now();
         let host = {
-            let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut hosts = lock(&self.hosts);
             Arc::clone(hosts.entry(key).or_default())
         };
-        let mut host = host.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut host = lock(&host);
         if let Some((when, found)) = &host.found
             && when.elapsed() < KEPT
         {

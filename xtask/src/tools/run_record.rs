@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{ErrorKind, Write},
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-use super::files;
+use super::{files, work::lock};
 use crate::model::{connector::ConnectorName, date::Date, release::Mode};
 
 const PLAN: &str = "plan.json";
@@ -95,7 +95,7 @@ impl RunRecord {
     /// Writes one event, whole.
     pub fn event(&self, event: &Event) -> Result<()> {
         let line = line(event)?;
-        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut events = lock(&self.events);
         events
             .write_all(line.as_bytes())
             .with_context(|| format!("write to {}/{EVENTS}", self.directory))

@@ -4,8 +4,6 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     process::Stdio,
-    thread,
-    time::Duration,
 };
 
 use crate::monorepo::{CONNECTORS, Finished, Monorepo, git, metadata};
@@ -379,11 +377,7 @@ fn a_connector_is_built_by_one_run_at_a_time() {
         command.stderr(Stdio::piped()).spawn().unwrap()
     };
     let mut first = start("waiting-spec");
-    while !repo.building().exists() {
-        let ended = first.try_wait().unwrap();
-        assert!(ended.is_none(), "{ended:?} before its spec began");
-        thread::sleep(Duration::from_millis(10));
-    }
+    repo.wait_until_building(&mut first);
     let mut second = start("");
     let mut said = String::new();
     let stderr = second.stderr.as_mut().unwrap();

@@ -20,11 +20,7 @@ fn interrupted(repo: &Monorepo, fault: &str, arguments: &[&str], signal: Signal)
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    while !repo.building().exists() {
-        let ended = child.try_wait().unwrap();
-        assert!(ended.is_none(), "{ended:?} before {fault} began");
-        thread::sleep(Duration::from_millis(10));
-    }
+    repo.wait_until_building(&mut child);
     kill_process(Pid::from_child(&child), signal).unwrap();
     let finished = Finished::from(child.wait_with_output().unwrap());
     let begun = fs::read_to_string(repo.building()).unwrap();

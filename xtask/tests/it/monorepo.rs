@@ -4,7 +4,9 @@ use std::{
     fs,
     io::Write,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -121,6 +123,15 @@ impl Monorepo {
     /// A file that the fake docker makes when it has begun what does not end: the processes that do it.
     pub fn building(&self) -> PathBuf {
         self.directory.path().join("fake.log.building")
+    }
+
+    /// Waits until it is there; fails when `child`, by which it is made, ends before.
+    pub fn wait_until_building(&self, child: &mut Child) {
+        while !self.building().exists() {
+            let ended = child.try_wait().unwrap();
+            assert!(ended.is_none(), "{ended:?} before it began");
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// The calls of the fake docker so far, one a line.

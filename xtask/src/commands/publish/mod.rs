@@ -12,7 +12,7 @@ use std::{
     num::NonZeroUsize,
     slice,
     sync::{
-        Mutex, PoisonError,
+        Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -61,7 +61,7 @@ use crate::{
         registry::{Credentials, Registries},
         retry::Policy,
         run_record::{self, Event, RunRecord, State},
-        work::each,
+        work::{each, lock},
     },
 };
 
@@ -493,7 +493,7 @@ fn execute(
         .map(|one| Mutex::new(Some(one)))
         .collect();
     let outcomes = each(&slots, jobs, |slot| {
-        let taken = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let taken = lock(slot).take();
         taken.map(one)
     });
     outcomes.into_iter().flatten().collect()

@@ -1,9 +1,6 @@
 //! What the action hands on: from what happened, written as soon as it is known.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Mutex};
 
 use anyhow::{Context, Result};
 use camino::Utf8PathBuf;
@@ -12,7 +9,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use crate::{
     model::{connector::ConnectorName, platform},
     plan::publish::request::Target,
-    tools::{files, github},
+    tools::{files, github, work::lock},
 };
 
 /// One value that a workflow can read.
@@ -122,7 +119,7 @@ impl Sinks {
 
     /// What is known of one connector so far.
     pub fn of(&self, connector: &ConnectorName) -> Outputs {
-        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = lock(&self.all);
         let found = all.iter().find(|(name, _)| name == connector);
         found
             .map(|(_, outputs)| outputs.clone())
@@ -131,7 +128,7 @@ impl Sinks {
 
     /// Writes what became known. $GITHUB_OUTPUT has one value a name, so it takes those of a single connector.
     pub fn set(&self, connector: &ConnectorName, news: &[(Output, String)]) -> Result<()> {
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = lock(&self.all);
         let alone = all.len() == 1;
         let Some((_, outputs)) = all.iter_mut().find(|(name, _)| name == connector) else {
             return Ok(());
@@ -172,7 +169,7 @@ impl Sinks {
 
     /// All outputs of a run of several connectors as one value, since $GITHUB_OUTPUT can't hold each.
     pub fn close_run(&self) -> Result<()> {
-        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = lock(&self.all);
         if all.len() == 1 {
             return Ok(());
         }

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     num::NonZeroUsize,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
 };
 
 use anyhow::{Context as _, Result};
@@ -21,7 +21,7 @@ use crate::{
         layout::{self, Layout, LayoutImage, LayoutWriter},
         registry::Registries,
         syft::{self, Documents},
-        work::each,
+        work::{each, lock},
     },
 };
 
@@ -178,9 +178,7 @@ impl<'a> Catalogs<'a> {
     }
 
     fn turn(&self) -> MutexGuard<'_, ()> {
-        self.unpacking
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.unpacking)
     }
 
     /// A layer's blob; one of the base image's is fetched into a layout that was made without them.

@@ -24,6 +24,7 @@ use crate::{
     model::{
         config::OnFinding,
         connector::{BrokenConnector, Connector, Language},
+        lock::Lock,
         problem::Exit,
     },
     report::{
@@ -199,8 +200,9 @@ fn lock_file(context: &Context, connector: &Connector) -> Option<&'static str> {
         return None;
     }
     let directory = context.repo.root.join(&connector.directory);
-    ["uv.lock", "poetry.lock"]
-        .into_iter()
+    let files = Lock::FILES.into_iter().map(|(file, _)| file);
+    files
+        .rev()
         .find(|file| directory.join(file).is_file())
         .or(Some("pyproject.toml"))
 }

@@ -101,7 +101,20 @@ pub struct Wheel {
     pub name: WheelName,
 }
 
+/// Reads the text of one kind of lock file.
+pub type Parse = fn(&str) -> Result<Lock, String>;
+
 impl Lock {
+    /// The files there may be in a directory; where there are both, the last one counts.
+    pub const FILES: [(&str, Parse); 2] = [
+        (Lock::POETRY, Lock::parse_poetry),
+        (Lock::UV, Lock::parse_uv),
+    ];
+    /// Name of the file that poetry locks in.
+    pub const POETRY: &str = "poetry.lock";
+    /// Name of the file that uv locks in.
+    pub const UV: &str = "uv.lock";
+
     /// Reads the text of a poetry.lock, lock-version 1.x to 2.x.
     pub fn parse_poetry(text: &str) -> Result<Lock, String> {
         poetry::parse(text)
@@ -133,8 +146,8 @@ impl Lock {
     /// Name of the file it is read from.
     pub fn file_name(&self) -> &'static str {
         match self.origin {
-            Origin::Poetry(_) => "poetry.lock",
-            Origin::Uv(_) => "uv.lock",
+            Origin::Poetry(_) => Lock::POETRY,
+            Origin::Uv(_) => Lock::UV,
         }
     }
 }

@@ -31,7 +31,7 @@ use crate::model::{
 };
 pub use documentation::names_version;
 use package::Packaging;
-pub use release::is_candidate;
+pub use release::{ROLLOUT, ROLLOUT_MODE, is_candidate};
 
 /// Where findings about fields are shown, from the connector's directory.
 pub const METADATA: &str = "metadata.yaml";

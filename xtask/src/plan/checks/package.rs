@@ -10,7 +10,7 @@ use crate::{
     model::{
         connector_files::ConnectorFiles,
         finding::Severity,
-        lock::{Lock, Origin, content_hash},
+        lock::{Lock, Origin, Parse, content_hash},
         pyproject::Pyproject,
         yaml::{Node, Place},
     },
@@ -71,8 +71,6 @@ pub const CHECKS: &[Check] = &[
 ];
 
 const PYPROJECT: &str = "pyproject.toml";
-const POETRY_LOCK: &str = "poetry.lock";
-const UV_LOCK: &str = "uv.lock";
 
 /// What checks read of a pyproject.toml, with the places.
 #[derive(Debug)]
@@ -215,7 +213,7 @@ fn lock_file(subject: &Subject) -> Vec<Defect> {
             "pyproject.toml is missing",
             "describe the package in a pyproject.toml",
         );
-    } else if !files.has(POETRY_LOCK) && !files.has(UV_LOCK) {
+    } else if !files.has(Lock::POETRY) && !files.has(Lock::UV) {
         say(
             PYPROJECT,
             "there is neither poetry.lock nor uv.lock",
@@ -233,12 +231,8 @@ fn lock_file(subject: &Subject) -> Vec<Defect> {
         defects.push(defect);
         None
     });
-    // Of two lock files uv.lock counts.
     let mut lock = None;
-    for (file, parse) in [
-        (POETRY_LOCK, Lock::parse_poetry as fn(&str) -> _),
-        (UV_LOCK, Lock::parse_uv),
-    ] {
+    for (file, parse) in Lock::FILES {
         match read_lock(files, file, parse) {
             None => {}
             Some(Ok(read)) => lock = Some(read),
@@ -255,7 +249,7 @@ fn lock_file(subject: &Subject) -> Vec<Defect> {
 fn read_lock<'a>(
     files: &'a ConnectorFiles,
     file: &str,
-    parse: fn(&str) -> Result<Lock, String>,
+    parse: Parse,
 ) -> Option<Result<(&'a str, Lock), Defect>> {
     // It is long: where nothing is wrong with it, it is read once.
     if let Some(text) = files.text(file)
@@ -309,7 +303,7 @@ fn place_in_lock(text: &str, package: &PackageName) -> Option<Place> {
 /// `uv lock --check` does the same for a uv.lock, as a tool check.
 fn poetry_lock(subject: &Subject) -> Vec<Defect> {
     // `lock-file` says what is not understood.
-    let (Some(lock), Some(Ok(pyproject))) = (subject.files.text(POETRY_LOCK), pyproject(subject))
+    let (Some(lock), Some(Ok(pyproject))) = (subject.files.text(Lock::POETRY), pyproject(subject))
     else {
         return Vec::new();
     };
@@ -324,7 +318,7 @@ fn poetry_lock(subject: &Subject) -> Vec<Defect> {
     };
     let at = found.map_or(Place::START, |offset| Place::of(lock, offset));
     vec![subject.in_file(
-        POETRY_LOCK,
+        Lock::POETRY,
         at,
         message,
         "run `poetry lock`, and commit the lock file",

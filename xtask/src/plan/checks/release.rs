@@ -135,9 +135,12 @@ fn deadline(subject: &Subject) -> Vec<Defect> {
     )]
 }
 
+/// Dotted path below `data`: whether Airbyte gives the version to some users first.
+pub const ROLLOUT: &str = "releases.rolloutConfiguration.enableProgressiveRollout";
+/// The same: how the connector's versions are rolled out, releases too.
+pub const ROLLOUT_MODE: &str = "releases.rolloutConfiguration.defaultRolloutMode";
+
 fn release_candidate(subject: &Subject) -> Vec<Defect> {
-    const ROLLOUT: &str = "releases.rolloutConfiguration.enableProgressiveRollout";
-    const ROLLOUT_MODE: &str = "releases.rolloutConfiguration.defaultRolloutMode";
     let Some(version) = subject.version() else {
         return Vec::new();
     };

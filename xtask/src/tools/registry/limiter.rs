@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use crate::tools::process::check_interrupted;
+use crate::tools::{process::check_interrupted, work};
 
 /// How often a waiting thread looks for Ctrl-C.
 const LOOK: Duration = Duration::from_millis(50);
@@ -98,7 +98,7 @@ impl Limiter {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Host>> {
-        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+        work::lock(&self.hosts)
     }
 }
 
